@@ -1,0 +1,64 @@
+"""Watches the processes of a job through the FIFO that all of them hold open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Self
+
+_READ_SIZE = 65536
+
+
+class AliveWatch:
+    """Waits for news on a job's `alive`. For use on the event loop.
+
+    What is written there is only a wake-up, since the job can write there as well;
+    the truth is in the job's folder.
+
+    Args:
+        descriptor: The open read end, which the watch closes.
+        begun: Whether a writer may have come and gone already. A FIFO that nobody
+            has opened for writing yet reads as ended, so with a job that is about
+            to start the first event has to be awaited.
+    """
+
+    def __init__(self, descriptor: int, *, begun: bool) -> None:
+        self._descriptor = descriptor
+        self._ended = False
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        # epoll says nothing of a FIFO without a writer until one has come and gone.
+        self._loop.add_reader(descriptor, self._drain)
+        if begun:
+            self._drain()
+            self._news.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+
+    async def news(self) -> bool:
+        """Wait until something happened.
+
+        Returns:
+            True if a process still holds the FIFO, False if none does.
+        """
+        await self._news.wait()
+        self._news.clear()
+        return not self._ended
+
+    def _drain(self) -> None:
+        try:
+            while data := os.read(self._descriptor, _READ_SIZE):
+                if len(data) < _READ_SIZE:
+                    break
+        except BlockingIOError:
+            return
+        if not data:
+            # epoll reports end-of-file for as long as it lasts: stop listening.
+            self._loop.remove_reader(self._descriptor)
+            self._ended = True
+        self._news.set()

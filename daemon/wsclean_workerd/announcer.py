@@ -1,0 +1,71 @@
+"""Tells subscribers of changes, at the pace at which they read."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from wsclean_workerd.model import Job, JobId
+
+
+class Subscription:
+    """The news for one subscriber: for each job only the latest.
+
+    However slow a subscriber is, what waits for it is never more than one entry for
+    each job.
+
+    Args:
+        ids: The jobs to be told of, or None for all.
+    """
+
+    def __init__(self, ids: Collection[JobId] | None) -> None:
+        self._ids = ids
+        self._news: dict[JobId, Job] = {}
+        self.changed = asyncio.Event()
+
+    def offer(self, job: Job) -> None:
+        """Take note of a change if it is of interest."""
+        if self._ids is None or job.id in self._ids:
+            self._news[job.id] = job
+            self.changed.set()
+
+    def latest(self, job_id: JobId) -> Job | None:
+        """The last news of a job, which stay there for `next`; None if there are none."""
+        return self._news.get(job_id)
+
+    async def next(self) -> list[Job]:
+        """Wait for news and take all there is, oldest first."""
+        await self.changed.wait()
+        self.changed.clear()
+        news, self._news = list(self._news.values()), {}
+        return news
+
+
+class Announcer:
+    """Everybody who wants to know of changes."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    def announce(self, job: Job) -> None:
+        """Tell everybody how a job is now."""
+        for subscription in self._subscriptions:
+            subscription.offer(job)
+
+    @contextmanager
+    def subscribe(self, ids: Collection[JobId] | None = None) -> Iterator[Subscription]:
+        """Be told of changes from now on.
+
+        Args:
+            ids: The jobs to be told of, or None for all.
+        """
+        subscription = Subscription(ids)
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)

@@ -1,0 +1,89 @@
+"""The command `wsclean-workerd`: puts the parts together and runs them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from wsclean_workerd import __version__, config
+from wsclean_workerd.daemon import Daemon
+from wsclean_workerd.errors import StartError
+from wsclean_workerd.locks import lock_folder
+
+DEFAULT_CONFIG = Path("/etc/wsclean-workerd.toml")
+
+EXIT_OK = 0
+EXIT_CANNOT_START = 1
+
+
+def main() -> None:
+    """Run the daemon until SIGTERM or SIGINT; see `wsclean-workerd --help`."""
+    arguments = _parse(sys.argv[1:])
+    try:
+        settings = config.load(arguments.config)
+        if arguments.check_config:
+            print(f"{arguments.config}: valid")  # noqa: T201 - the answer
+            return
+        _set_up_logging(settings.log_level)
+        # Held for the life of the process, and let go by its death.
+        lock_folder(Path(settings.runtime_dir), "runtime_dir")
+        lock_folder(Path(settings.state_dir), "state_dir")
+        asyncio.run(_serve(settings))
+    except StartError as error:
+        for line in str(error).splitlines():
+            print(f"wsclean-workerd: error: {line}", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_CANNOT_START)
+    finally:
+        logging.shutdown()
+    sys.stdout.flush()
+    # Without waiting for threads: one may sit in a call to an engine that hangs.
+    os._exit(EXIT_OK)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="wsclean-workerd",
+        description="Owns the host's WSClean container and runs queued commands in it.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help="the configuration, a TOML file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--check-config",
+        action="store_true",
+        help="say whether the configuration is valid, and what is wrong with it",
+    )
+    parser.add_argument("--version", action="version", version=f"wsclean-workerd {__version__}")
+    return parser.parse_args(words)
+
+
+def _set_up_logging(level: str) -> None:
+    # systemd's journal and a terminal both add what time it is, or do not need it.
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+async def _serve(settings: config.Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        daemon = Daemon(settings, stack)
+        await daemon.start()
+        await stop.wait()
+        daemon.announce_end()

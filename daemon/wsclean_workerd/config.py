@@ -1,0 +1,424 @@
+"""The configuration file: its schema, its defaults and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import grp
+import os
+import pwd
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from wsclean_workerd.errors import ConfigError
+from wsclean_workerd.model import Mount, Patience, User
+from wsclean_workerd.paths import is_below, normalise
+
+MAX_SOCKET_PATH = 107
+"""The most bytes a Unix socket's path can have (unix(7), sun_path)."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_EXPECTED_DURATION = 'expected seconds or a text such as "90s", "15m", "1h30m", "2d"'
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+
+def _seconds(value: object) -> object:
+    """Read 90, "90s", "15m" or "1h30m" as seconds."""
+    if isinstance(value, str):
+        if not _DURATION.fullmatch(value):
+            raise ValueError(_EXPECTED_DURATION)
+        value = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        # Not a TypeError: pydantic collects only these.
+        raise ValueError(_EXPECTED_DURATION)  # noqa: TRY004
+    return float(value)
+
+
+def _limit(value: object) -> object:
+    """Read a duration, or "none" for no limit."""
+    return None if value == "none" else _seconds(value)
+
+
+def _octal(value: object) -> object:
+    """Read a file mode such as "0660"."""
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        raise ValueError('expected a mode in octal digits as a text, such as "0660"')
+    return int(value, 8)
+
+
+def _absolute(value: object) -> object:
+    """Read an absolute path."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError("expected an absolute path")
+    if any(character in value for character in "\0\n"):
+        raise ValueError("expected a path without NUL and newline characters")
+    return normalise(value)
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Limit = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_limit)]
+Mode = Annotated[int, BeforeValidator(_octal)]
+AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class MountSection(_Section):
+    """One folder that jobs can reach."""
+
+    host: AbsolutePath = Field(description="The folder on the host.")
+    container: AbsolutePath | None = Field(
+        default=None,
+        description="Where a job sees it. Default: at the same path, which is recommended.",
+    )
+    read_only: bool = Field(default=False, description="Whether jobs can only read it.")
+
+
+class DockerSection(_Section):
+    """The container and the engine that runs it."""
+
+    url: str = Field(
+        default="unix:///var/run/docker.sock",
+        description="The engine's address: unix:///path or tcp://host:port.",
+    )
+    image: str = Field(
+        default="wsclean-workerd/wsclean:3.7",
+        min_length=1,
+        description="The image of the container. It is never pulled.",
+    )
+    container: str = Field(
+        default="wsclean-workerd",
+        description="The name of the container.",
+    )
+    call_timeout: Seconds = Field(
+        default=15.0,
+        description="How long one call to the engine may take.",
+    )
+
+    @pydantic.field_validator("url")
+    @classmethod
+    def _url_names_a_transport(cls, value: str) -> str:
+        if not re.match(r"(unix:///|tcp://|http://|https://)", value):
+            raise ValueError("expected an address such as unix:///var/run/docker.sock")
+        return value
+
+    @pydantic.field_validator("container")
+    @classmethod
+    def _name_is_one_of_docker(cls, value: str) -> str:
+        if not _CONTAINER_NAME.fullmatch(value):
+            raise ValueError(
+                "expected letters, digits, '_', '.' and '-', and a letter or digit first",
+            )
+        return value
+
+
+class SocketSection(_Section):
+    """Who may connect."""
+
+    group: str | None = Field(
+        default=None,
+        description="The group that may use the socket. Default: that of the daemon.",
+    )
+    mode: Mode = Field(default=0o660, description="The file mode of the socket.")
+
+    @pydantic.field_validator("group")
+    @classmethod
+    def _group_exists(cls, value: str | None) -> str | None:
+        if value is not None:
+            _gid(value)
+        return value
+
+
+class JobsSection(_Section):
+    """What runs, as whom, and for how long."""
+
+    programs: list[str] = Field(
+        default=["wsclean", "wsclean-mp", "chgcentre", "taql"],
+        min_length=1,
+        description="The programs that may be run.",
+    )
+    run_as: str | None = Field(
+        default=None,
+        description=(
+            'The account that jobs run as: "user", "user:group" or "uid:gid". Needed when the '
+            "daemon runs as root; otherwise jobs run as the daemon's own user."
+        ),
+    )
+    umask: Mode = Field(default=0o022, description="The umask of jobs that bring none.")
+    run_timeout: Limit = Field(
+        default=86400.0,
+        description='How long a job may run that says nothing itself, or "none".',
+    )
+    queue_timeout: Limit = Field(
+        default=None,
+        description='How long a job may wait that says nothing itself, or "none".',
+    )
+    kill_grace: Seconds = Field(
+        default=10.0,
+        description="The time between TERM and KILL.",
+    )
+
+    @pydantic.field_validator("programs")
+    @classmethod
+    def _programs_are_words(cls, value: list[str]) -> list[str]:
+        for program in value:
+            if not re.fullmatch(r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*", program):
+                raise ValueError(f"expected names of programs, got {program!r}")
+        return value
+
+    @pydantic.field_validator("run_as")
+    @classmethod
+    def _account_exists(cls, value: str | None) -> str | None:
+        if value is not None:
+            find_user(value)
+        return value
+
+
+class Config(_Section):
+    """Everything the daemon is told."""
+
+    runtime: Literal["docker", "native"] = Field(
+        default="docker",
+        description='What runs the jobs: "docker", or "native" for the host\'s own wsclean.',
+    )
+    slots: int = Field(default=1, ge=1, le=4096, description="How many jobs may run at once.")
+    state_dir: AbsolutePath = Field(
+        default="/var/lib/wsclean-workerd",
+        description="Where journal and job folders are kept.",
+    )
+    runtime_dir: AbsolutePath = Field(
+        default="/run/wsclean-workerd",
+        description="Where the socket is.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="How much is logged.",
+    )
+    docker: DockerSection = DockerSection()
+    socket: SocketSection = SocketSection()
+    jobs: JobsSection = JobsSection()
+    mounts: list[MountSection] = Field(default=[], description="The folders jobs can reach.")
+
+    @property
+    def socket_path(self) -> Path:
+        """Where clients connect."""
+        return Path(self.runtime_dir) / "workerd.sock"
+
+    @property
+    def journal_path(self) -> Path:
+        """The file that remembers the jobs."""
+        return Path(self.state_dir) / "journal.db"
+
+    @property
+    def spool_path(self) -> Path:
+        """The folder that is shared with the container."""
+        return Path(self.state_dir) / "spool"
+
+    @property
+    def job_mounts(self) -> tuple[Mount, ...]:
+        """The mounts as jobs see them; the native runtime has only identities."""
+        native = self.runtime == "native"
+        return tuple(
+            Mount(each.host, each.host if native else each.container or each.host, each.read_only)
+            for each in self.mounts
+        )
+
+    @property
+    def patience(self) -> Patience:
+        """The waits of the state machine."""
+        return Patience(grace=self.jobs.kill_grace)
+
+    @property
+    def socket_gid(self) -> int:
+        """The group of the socket."""
+        return os.getegid() if self.socket.group is None else _gid(self.socket.group)
+
+    @functools.cached_property
+    def user(self) -> User:
+        """Whom jobs run as."""
+        if self.jobs.run_as is None:
+            return User(uid=os.geteuid(), gid=os.getegid(), groups=tuple(os.getgroups()))
+        return find_user(self.jobs.run_as)
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        socket = str(self.socket_path)
+        if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
+            raise KeyedError(
+                "runtime_dir",
+                f"the socket path {socket} would have {len(os.fsencode(socket))} bytes: expected "
+                f"at most {MAX_SOCKET_PATH}, so choose a shorter folder",
+            )
+        if self.runtime == "docker" and not self.mounts:
+            raise KeyedError(
+                "mounts", "expected at least one [[mounts]] table for jobs to reach files"
+            )
+        self._check_mounts()
+        self._check_user()
+        return self
+
+    def _check_mounts(self) -> None:
+        seen: dict[str, int] = {}
+        for number, mount in enumerate(self.mounts):
+            inside = mount.container or mount.host
+            if self.runtime == "native" and inside != mount.host:
+                raise KeyedError(
+                    f"mounts.{number}.container",
+                    f"expected {mount.host} or nothing: with the native runtime jobs see the "
+                    "host's own folders",
+                )
+            if inside == "/":
+                raise KeyedError(f"mounts.{number}", "expected another folder than /")
+            if inside in seen:
+                raise KeyedError(
+                    f"mounts.{number}",
+                    f"expected a folder of its own in the container: {inside} is that of "
+                    f"mount {seen[inside]} too",
+                )
+            seen[inside] = number
+            if is_below(str(self.journal_path), mount.host):
+                raise KeyedError(
+                    f"mounts.{number}.host",
+                    f"expected a folder that does not contain state_dir ({self.state_dir}): jobs "
+                    "could change the daemon's journal",
+                )
+
+    def _check_user(self) -> None:
+        if os.geteuid() == 0:
+            if self.jobs.run_as is None:
+                raise KeyedError(
+                    "jobs.run_as",
+                    'expected the account that jobs run as, such as "observer" or "1000:1000": '
+                    "the daemon runs as root, and jobs do not unless this says so",
+                )
+        elif self.user.uid != os.geteuid():
+            raise KeyedError(
+                "jobs.run_as",
+                "expected nothing or the daemon's own account: only root can run jobs as another",
+            )
+
+
+def find_user(account: str) -> User:
+    """Look up an account.
+
+    Args:
+        account: "user", "user:group" or "uid:gid".
+
+    Returns:
+        Its numbers, with the supplementary groups that the host knows of.
+
+    Raises:
+        ValueError: If there is no such account.
+    """
+    name, _, group = account.partition(":")
+    if name.isdecimal():
+        uid = int(name)
+        try:
+            entry = pwd.getpwuid(uid)
+        except KeyError:
+            if not group:
+                raise ValueError(
+                    f"user {name} is unknown on this host: write {name}:GID",
+                ) from None
+            return User(uid=uid, gid=_gid(group))
+    else:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise ValueError(f"expected an account of this host, {name!r} is none") from None
+    gid = _gid(group) if group else entry.pw_gid
+    groups = set(os.getgrouplist(entry.pw_name, gid)) - {gid}
+    return User(uid=entry.pw_uid, gid=gid, groups=tuple(sorted(groups)))
+
+
+def _gid(group: str) -> int:
+    if group.isdecimal():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ValueError(f"expected a group of this host, {group!r} is none") from None
+
+
+class KeyedError(ValueError):
+    """A value that is wrong only together with others: it names its own key."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: The TOML file.
+
+    Returns:
+        The configuration with every default filled in.
+
+    Raises:
+        ConfigError: If the file cannot be read or used. The message has a line
+            for each problem: file, key, what was expected and what was found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{path}: {_explain(each)}" for each in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _explain(error: Any) -> str:
+    cause = error.get("ctx", {}).get("error")
+    key = cause.key if isinstance(cause, KeyedError) else _key(error["loc"])
+    kind, found = error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key{_suggest(error['loc'])}"
+    if kind == "missing":
+        return f"{key}: missing"
+    if isinstance(cause, KeyedError):
+        return f"{key}: {cause}"
+    expected = (
+        str(cause) if cause is not None else error["msg"].replace("Input should be", "expected")
+    )
+    return f"{key}: {expected}, got {found!r}"
+
+
+def _key(location: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _suggest(location: tuple[str | int, ...]) -> str:
+    known = _fields(location[:-1])
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    if close:
+        return f", did you mean {close[0]}?"
+    return f", expected one of {', '.join(sorted(known))}"
+
+
+def _fields(location: tuple[str | int, ...]) -> list[str]:
+    sections: dict[tuple[str | int, ...], type[BaseModel]] = {
+        ("docker",): DockerSection,
+        ("socket",): SocketSection,
+        ("jobs",): JobsSection,
+    }
+    if location[:1] == ("mounts",):
+        return list(MountSection.model_fields)
+    return list(sections.get(location, Config).model_fields)

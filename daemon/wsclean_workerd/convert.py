@@ -1,0 +1,160 @@
+"""Between the messages of the interface and the daemon's own nouns. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from wsclean_workerd.errors import InvalidRequest, NoSuchJob
+from wsclean_workerd.logs import Output
+from wsclean_workerd.model import JobId, JobSpec, JobState
+from wsclean_workerd_api.v1 import worker_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wsclean_workerd.model import Instant, Job, Mount, Reason
+
+MAX_ID = 2**63 - 1
+
+_OUTPUTS = {
+    pb.LOG_STREAM_UNSPECIFIED: (Output.STDOUT, Output.STDERR),
+    pb.LOG_STREAM_STDOUT: (Output.STDOUT,),
+    pb.LOG_STREAM_STDERR: (Output.STDERR,),
+}
+
+STREAMS = {
+    Output.STDOUT: pb.LOG_STREAM_STDOUT,
+    Output.STDERR: pb.LOG_STREAM_STDERR,
+}
+
+
+def state_to_proto(state: JobState) -> pb.JobState.ValueType:
+    """The state as the interface numbers it."""
+    return pb.JobState.Value(f"JOB_STATE_{state.name}")
+
+
+def states_from_proto(states: Iterable[pb.JobState.ValueType]) -> list[JobState]:
+    """The states of a filter.
+
+    Raises:
+        InvalidRequest: If one is none.
+    """
+    known = {state_to_proto(state): state for state in JobState}
+    try:
+        return [known[state] for state in states]
+    except KeyError as error:
+        raise InvalidRequest(f"cannot list jobs of state {error}: there is no such state") from None
+
+
+def job_id_from_proto(text: str) -> JobId:
+    """The number of a job.
+
+    Raises:
+        NoSuchJob: If no job can have this id.
+    """
+    if not text.isascii() or not text.isdecimal() or int(text) > MAX_ID:
+        raise NoSuchJob(
+            f"there is no job {text!r}: an id is a number such as 17, and `wsclean-ctl list` "
+            "shows those there are",
+            id=text,
+        )
+    return JobId(int(text))
+
+
+def outputs_from_proto(stream: pb.LogStream.ValueType) -> tuple[Output, ...]:
+    """The outputs that are asked for.
+
+    Raises:
+        InvalidRequest: If there is no such output.
+    """
+    try:
+        return _OUTPUTS[stream]
+    except KeyError:
+        raise InvalidRequest(f"cannot read stream {stream}: there is no such stream") from None
+
+
+def spec_from_proto(spec: pb.JobSpec) -> JobSpec:
+    """What a caller asks for.
+
+    Raises:
+        InvalidRequest: If a timeout is no time.
+    """
+    return JobSpec(
+        command=tuple(spec.command),
+        working_directory=spec.working_directory,
+        environment=tuple(sorted(spec.environment.items())),
+        run_timeout=_seconds(spec, "run_timeout"),
+        queue_timeout=_seconds(spec, "queue_timeout"),
+        umask=spec.umask if spec.HasField("umask") else None,
+    )
+
+
+def _seconds(spec: pb.JobSpec, field: str) -> float | None:
+    if not spec.HasField(field):  # type: ignore[arg-type]
+        return None
+    duration: Duration = getattr(spec, field)
+    seconds = duration.seconds + duration.nanos / 1e9
+    if not math.isfinite(seconds):
+        raise InvalidRequest(f"cannot use a {field} of {seconds}")
+    return seconds
+
+
+def spec_to_proto(spec: JobSpec) -> pb.JobSpec:
+    """What a caller asked for."""
+    return pb.JobSpec(
+        command=spec.command,
+        working_directory=spec.working_directory,
+        environment=dict(spec.environment),
+        run_timeout=_duration(spec.run_timeout),
+        queue_timeout=_duration(spec.queue_timeout),
+        umask=spec.umask,
+    )
+
+
+def job_to_proto(job: Job) -> pb.Job:
+    """A job as the interface tells it."""
+    return pb.Job(
+        id=str(job.id),
+        spec=spec_to_proto(job.spec),
+        state=state_to_proto(job.state),
+        reason=reason_to_proto(job.reason),
+        exit_status=job.exit_status,
+        submit_time=_timestamp(job.submitted),
+        start_time=_timestamp(job.started),
+        end_time=_timestamp(job.ended),
+        mapped_command=job.order.command,
+        mapped_working_directory=job.order.working_directory,
+        run_timeout=_duration(job.order.run_timeout),
+        container_id=job.container or "",
+        lingering=job.lingering,
+    )
+
+
+def reason_to_proto(reason: Reason | None) -> pb.Reason | None:
+    """A reason as the interface tells it."""
+    return None if reason is None else pb.Reason(code=reason.code, message=reason.message)
+
+
+def mount_to_proto(mount: Mount) -> pb.Mount:
+    """A mount as the interface tells it."""
+    return pb.Mount(host=mount.host, container=mount.container, read_only=mount.read_only)
+
+
+def _timestamp(instant: Instant | None) -> Timestamp | None:
+    if instant is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromNanoseconds(round(instant.wall * 1e6) * 1000)
+    return stamp
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -1,0 +1,212 @@
+"""All parts of the running daemon, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from wsclean_workerd import __version__
+from wsclean_workerd.announcer import Announcer
+from wsclean_workerd.attendant import Attendant
+from wsclean_workerd.command import CommandRules
+from wsclean_workerd.errors import StartError
+from wsclean_workerd.journal import Journal
+from wsclean_workerd.keeper import RuntimeKeeper
+from wsclean_workerd.logs import GrowthWatch
+from wsclean_workerd.model import JobState
+from wsclean_workerd.paths import PathMapper
+from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
+from wsclean_workerd.runtime.docker import DockerRuntime
+from wsclean_workerd.runtime.engine import Engine
+from wsclean_workerd.runtime.native import NativeRuntime
+from wsclean_workerd.server import Server
+from wsclean_workerd.service import WorkerService
+from wsclean_workerd.spool import Spool
+from wsclean_workerd.supervisor import Supervisor
+from wsclean_workerd.systemd import Systemd
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from contextlib import AsyncExitStack
+
+    from wsclean_workerd.config import Config
+    from wsclean_workerd.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 1.0
+_DISK_THREADS = 4
+
+
+class Daemon:
+    """The parts, and what connects them.
+
+    Args:
+        config: What the daemon was told.
+        stack: Takes what has to be done at the end, in reverse order.
+    """
+
+    def __init__(self, config: Config, stack: AsyncExitStack) -> None:
+        self._config = config
+        self._stack = stack
+        self._systemd = Systemd()
+        self._server: Server | None = None
+        self._keeper: RuntimeKeeper | None = None
+        self._supervisor: Supervisor | None = None
+        self._health: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start everything; when this returns the socket serves.
+
+        Raises:
+            StartError: If it cannot be. A missing engine, image or mount is no
+                reason: jobs are accepted and wait.
+        """
+        config, stack = self._config, self._stack
+        executor = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        journal = Journal(config.journal_path)
+        stack.push_async_callback(journal.close)
+        spool = self._spool()
+        runtime = self._runtime(journal.instance, spool)
+        stack.push_async_callback(runtime.close)
+        announcer = Announcer()
+        growth = GrowthWatch()
+        stack.push_async_callback(growth.close)
+
+        keeper = RuntimeKeeper(runtime, busy=self._busy, changed=self._runtime_changed)
+        supervisor = Supervisor(
+            rules=self._rules(),
+            slots=config.slots,
+            patience=config.patience,
+            journal=journal,
+            announcer=announcer,
+            condition=lambda: keeper.condition,
+            changed=self._tell_status,
+        )
+        attendant = Attendant(
+            instance=journal.instance,
+            spool=spool,
+            runtime=runtime,
+            executor=executor,
+            tell=supervisor.tell,
+            runtime_failed=keeper.failed,
+        )
+        self._keeper, self._supervisor = keeper, supervisor
+        await supervisor.start(attendant)
+        stack.push_async_callback(attendant.close)
+        stack.push_async_callback(supervisor.close)
+
+        service = WorkerService(
+            config=config,
+            started=time.time(),
+            supervisor=supervisor,
+            announcer=announcer,
+            condition=lambda: keeper.condition,
+            spool=spool,
+            growth=growth,
+            executor=executor,
+        )
+        self._server = Server(config, service)
+        await self._server.start()
+        stack.push_async_callback(self._server.stop, _STOP_SECONDS)
+        self._runtime_changed()
+        self._keep(keeper.run(), "runtime keeper")
+        self._keep(self._systemd.feed_watchdog(journal.prove_life), "watchdog")
+        self._systemd.ready()
+        log.info("wsclean-workerd %s serves on %s", __version__, config.socket_path)
+
+    def announce_end(self) -> None:
+        """Say that the daemon is about to end."""
+        self._systemd.stopping()
+        log.info("ending; the container and its jobs go on")
+
+    # -- parts -------------------------------------------------------------------
+
+    def _spool(self) -> Spool:
+        path = self._config.spool_path
+        inside = SPOOL_INSIDE if self._config.runtime == "docker" else str(path)
+        spool = Spool(path, inside)
+        try:
+            spool.prepare()
+        except OSError as error:
+            raise StartError(f"cannot use {path} for job folders: {error}") from None
+        return spool
+
+    def _runtime(self, instance: str, spool: Spool) -> Runtime:
+        config = self._config
+        if config.runtime == "native":
+            return NativeRuntime(
+                instance=instance,
+                spool=spool,
+                programs=config.jobs.programs,
+                user=config.user,
+            )
+        return DockerRuntime(
+            engine=Engine(config.docker.url, config.docker.call_timeout),
+            name=config.docker.container,
+            image=config.docker.image,
+            instance=instance,
+            spool=spool,
+            mounts=config.job_mounts,
+            user=config.user,
+        )
+
+    def _rules(self) -> CommandRules:
+        jobs = self._config.jobs
+        return CommandRules(
+            programs=jobs.programs,
+            mapper=PathMapper(self._config.job_mounts),
+            elsewhere=TEMPORARY_INSIDE,
+            user=self._config.user,
+            umask=jobs.umask,
+            run_timeout=jobs.run_timeout,
+            queue_timeout=jobs.queue_timeout,
+        )
+
+    # -- connections -------------------------------------------------------------
+
+    def _busy(self) -> bool:
+        return self._supervisor is not None and self._supervisor.slots_used > 0
+
+    def _runtime_changed(self) -> None:
+        self._tell_status()
+        if self._server is None or self._supervisor is None or self._keeper is None:
+            return
+        self._supervisor.schedule()
+        self._health = asyncio.create_task(
+            self._server.set_ready(self._keeper.condition.ready),
+            name="health",
+        )
+
+    def _tell_status(self) -> None:
+        """Tell systemd in a line how things are."""
+        if self._supervisor is None or self._keeper is None:
+            return
+        counts = self._supervisor.counts()
+        waiting = counts[JobState.QUEUED] + counts[JobState.HELD]
+        running = sum(counts.values()) - waiting
+        text = f"{running} jobs running, {waiting} waiting"
+        condition = self._keeper.condition
+        if condition.reason is not None:
+            text += f"; {condition.reason.message}"
+        self._systemd.status(text)
+
+    def _keep(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Run something until the end."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_complain)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(end)
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("task %r failed", task.get_name(), exc_info=error)

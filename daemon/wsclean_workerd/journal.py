@@ -1,0 +1,223 @@
+"""Remembers every job on disk, without ever blocking the event loop.
+
+One thread writes and one reads, each with its own connection. What is handed over
+while a commit is under way goes to disk together in the next one.
+
+If the disk takes nothing, new jobs are refused at once, while changes of known jobs
+are kept and tried again until they are written: what was acknowledged is never
+forgotten, and nothing has to be restarted once there is room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from wsclean_workerd.errors import JournalUnavailable
+from wsclean_workerd.journal_db import JournalDb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from wsclean_workerd.model import Job, JobId, JobState
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    job: Job
+    new: bool
+    done: asyncio.Future[Job]
+
+
+class Journal:
+    """The journal, for the event loop.
+
+    Args:
+        path: The file; it is made if it is not there.
+
+    Raises:
+        StartError: If the file is there and cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._write_db = JournalDb(path)
+        self._read_db = JournalDb(path)
+        self.instance = self._write_db.instance()
+        self.failure: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._kept: list[_Write] = []
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-read")
+        self._writer = threading.Thread(target=self._write_all, name="journal-write")
+        self._writer.start()
+
+    # -- for the event loop ------------------------------------------------------
+
+    def insert(self, job: Job) -> asyncio.Future[Job]:
+        """Add a job, unless its request id is known.
+
+        Returns:
+            When it is on disk: the job, or the older one with the same request id.
+            Fails with `JournalUnavailable` if the disk does not take it.
+        """
+        return self._hand_over(job, new=True)
+
+    def update(self, job: Job) -> asyncio.Future[Job]:
+        """Write a job that has changed.
+
+        Returns:
+            When it is on disk, however long that takes: the job.
+        """
+        return self._hand_over(job, new=False)
+
+    async def get(self, job_id: JobId) -> Job | None:
+        """Read one job, or None if there is none with this number."""
+        return await self._read(lambda database: database.get(job_id))
+
+    async def page(
+        self,
+        states: Collection[JobState],
+        *,
+        before: int | None,
+        limit: int,
+    ) -> list[Job]:
+        """Read some jobs, newest first; see `JournalDb.page`."""
+        return await self._read(lambda database: database.page(states, before, limit))
+
+    async def load(self, boot_id: str) -> tuple[list[Job], int, bool]:
+        """Read what a starting daemon has to know.
+
+        Args:
+            boot_id: What tells this start of the machine from others.
+
+        Returns:
+            The live jobs, the highest number given so far, and whether the machine
+            was started since the journal was last loaded.
+        """
+
+        def read(database: JournalDb) -> tuple[list[Job], int, bool]:
+            known = database.meta("boot_id", boot_id)
+            database.set_meta("boot_id", boot_id)
+            return database.live(), database.last_id(), known != boot_id
+
+        return await self._read(read)
+
+    async def prove_life(self) -> None:
+        """Return when both threads have been seen to work, and never if they do not."""
+        if not self._writer.is_alive():
+            log.error("the journal's writing thread has died")
+            await asyncio.Event().wait()
+        # A disk in trouble is told elsewhere; a restart would not mend it.
+        with suppress(JournalUnavailable):
+            await self._read(lambda database: database.last_id())
+
+    async def close(self) -> None:
+        """Write what is waiting, once more if it failed before, and close the file."""
+        self._writes.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._reader.shutdown()
+        self._read_db.close()
+        self._write_db.close()
+
+    def _hand_over(self, job: Job, *, new: bool) -> asyncio.Future[Job]:
+        done: asyncio.Future[Job] = self._loop.create_future()
+        self._writes.put(_Write(job, new, done))
+        return done
+
+    async def _read(self, work: Callable[[JournalDb], T]) -> T:
+        try:
+            return await self._loop.run_in_executor(self._reader, work, self._read_db)
+        except sqlite3.Error as error:
+            raise JournalUnavailable(
+                f"cannot read the journal {self._path}: {error}",
+            ) from None
+
+    # -- for the writing thread --------------------------------------------------
+
+    def _write_all(self) -> None:
+        closing = False
+        while not closing:
+            batch, closing = self._next_batch()
+            self._write(batch)
+        if self._kept:
+            log.error("%d changes of jobs could not be written", len(self._kept))
+
+    def _next_batch(self) -> tuple[list[_Write], bool]:
+        """Wait for something to write and take all there is."""
+        batch: list[_Write] = []
+        try:
+            first = self._writes.get(timeout=_RETRY_SECONDS if self._kept else None)
+            while first is not None:
+                batch.append(first)
+                first = self._writes.get_nowait()
+        except queue.Empty:
+            return batch, False
+        return batch, True
+
+    def _write(self, batch: list[_Write]) -> None:
+        # What was kept is older than what came since: the order is that of events.
+        writes = self._kept + batch
+        if not writes:
+            return
+        database = self._write_db
+        try:
+            database.begin()
+            results = [
+                database.insert(write.job) if write.new else self._update(write.job)
+                for write in writes
+            ]
+            database.commit()
+        except sqlite3.Error as error:
+            self._fail(writes, error)
+            return
+        self._kept = []
+        if self.failure is not None:
+            log.info("the journal can be written again")
+        self.failure = None
+        self._loop.call_soon_threadsafe(_settle, writes, results)
+
+    def _update(self, job: Job) -> Job:
+        self._write_db.update(job)
+        return job
+
+    def _fail(self, writes: list[_Write], error: sqlite3.Error) -> None:
+        try:
+            self._write_db.rollback()
+        except sqlite3.Error as another:
+            log.debug("rollback: %s", another)
+        if self.failure is None:
+            log.error("cannot write the journal %s: %s", self._path, error)
+        self.failure = f"cannot write the journal {self._path}: {error}"
+        self._kept = [write for write in writes if not write.new]
+        refused = [write for write in writes if write.new]
+        if refused:
+            self._loop.call_soon_threadsafe(_refuse, refused, self.failure)
+
+
+def _settle(writes: list[_Write], results: list[Job]) -> None:
+    for write, result in zip(writes, results, strict=True):
+        if not write.done.cancelled():
+            write.done.set_result(result)
+
+
+def _refuse(writes: list[_Write], failure: str) -> None:
+    for write in writes:
+        if not write.done.cancelled():
+            write.done.set_exception(
+                JournalUnavailable(f"{failure}. The job was not accepted: try again later"),
+            )

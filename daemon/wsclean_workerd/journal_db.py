@@ -1,0 +1,214 @@
+"""The journal's file: schema, statements and what can be wrong with it. Blocking."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from typing import TYPE_CHECKING
+
+from wsclean_workerd.errors import StartError
+from wsclean_workerd.model import ENDED, Job, JobId, JobState
+from wsclean_workerd.records import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+_BUSY_SECONDS = 5.0
+
+# AUTOINCREMENT: a number is never given twice, even when old jobs are pruned.
+_SCHEMA = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uid INTEGER NOT NULL,
+    request_id TEXT,
+    state TEXT NOT NULL,
+    live INTEGER NOT NULL,
+    record TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX jobs_request ON jobs (uid, request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX jobs_live ON jobs (id) WHERE live = 1;
+CREATE INDEX jobs_state ON jobs (state, id);
+"""
+
+_COLUMNS = "id, request_id, state, record"
+
+
+class JournalDb:
+    """One connection to the journal. Used by one thread at a time.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StartError: If it is there and cannot be read as a journal: the daemon never
+            starts empty over what it does not understand.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(
+                path,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._prepare()
+        except sqlite3.Error as error:
+            raise StartError(
+                f"cannot read the journal {path}: {error}. Restore it from a backup, or move it "
+                "away to start without its jobs",
+            ) from None
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA journal_mode = WAL")
+        # A commit that was answered survives the loss of power.
+        run("PRAGMA synchronous = FULL")
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._create()
+        elif version != SCHEMA_VERSION:
+            raise StartError(
+                f"cannot read the journal {self.path}: it is of version {version}, this daemon "
+                f"knows {SCHEMA_VERSION}. Run the release that wrote it, or a newer one",
+            )
+
+    def _create(self) -> None:
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables:
+            raise StartError(
+                f"cannot use {self.path}: it is a database, but no journal of wsclean-workerd",
+            )
+        self._connection.executescript(
+            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    # -- writing, inside `begin` and `commit` ------------------------------------
+
+    def begin(self) -> None:
+        """Begin a transaction for writing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Put the transaction on disk."""
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget the transaction, if there is one."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def insert(self, job: Job) -> Job:
+        """Add a job, unless its request id is known.
+
+        Returns:
+            The job that has this request id: the same one, or the older one.
+        """
+        inserted = self._connection.execute(
+            "INSERT INTO jobs (id, uid, request_id, state, live, record)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (uid, request_id)"
+            " WHERE request_id IS NOT NULL DO NOTHING",
+            (job.id, job.order.user.uid, *self._values(job)),
+        )
+        if inserted.rowcount:
+            return job
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM jobs WHERE uid = ? AND request_id = ?",  # noqa: S608 - constant
+            (job.order.user.uid, job.request_id),
+        ).fetchone()
+        return decode(*row)
+
+    def update(self, job: Job) -> None:
+        """Write a job that has changed."""
+        _, *values = self._values(job)
+        self._connection.execute(
+            "UPDATE jobs SET state = ?, live = ?, record = ? WHERE id = ?",
+            (*values, job.id),
+        )
+
+    @staticmethod
+    def _values(job: Job) -> tuple[str | None, str, int, str]:
+        live = job.state not in ENDED or job.lingering
+        return job.request_id, job.state.name, int(live), encode(job)
+
+    def meta(self, key: str, default: str) -> str:
+        """Read a fact about the journal itself, setting it if it is not there."""
+        self._connection.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (key, default),
+        )
+        (value,) = self._connection.execute(
+            "SELECT value FROM meta WHERE key = ?",
+            (key,),
+        ).fetchone()
+        return str(value)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Change a fact about the journal itself."""
+        self._connection.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    # -- reading -----------------------------------------------------------------
+
+    def instance(self) -> str:
+        """The name of this journal's daemon, made once and kept."""
+        return self.meta("instance", uuid.uuid4().hex)
+
+    def last_id(self) -> int:
+        """The highest number that was ever given."""
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'",
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def live(self) -> list[Job]:
+        """The jobs that have not ended or still have processes, oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM jobs WHERE live = 1 ORDER BY id",  # noqa: S608 - constant
+        )
+        return [decode(*row) for row in rows]
+
+    def get(self, job_id: JobId) -> Job | None:
+        """One job, or None."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM jobs WHERE id = ?",  # noqa: S608 - constant
+            (job_id,),
+        ).fetchone()
+        return None if row is None else decode(*row)
+
+    def page(self, states: Collection[JobState], before: int | None, limit: int) -> list[Job]:
+        """Some jobs, newest first.
+
+        Args:
+            states: Only jobs in one of these; empty for all.
+            before: Only jobs with a smaller number, or None.
+            limit: At most so many.
+        """
+        conditions, values = ["1"], []
+        if states:
+            conditions.append(f"state IN ({', '.join('?' * len(states))})")
+            values += [state.name for state in states]
+        if before is not None:
+            conditions.append("id < ?")
+            values.append(str(before))
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
+            " ORDER BY id DESC LIMIT ?",
+            (*values, limit),
+        )
+        return [decode(*row) for row in rows]

@@ -1,0 +1,112 @@
+"""Keeps the runtime ready, and knows whether it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from wsclean_workerd.errors import RuntimeUnavailable
+from wsclean_workerd.model import Reason, RuntimeCondition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsclean_workerd.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 5.0
+# A runtime that was ready for so long is not one that fails again and again.
+_STEADY_SECONDS = 30.0
+
+
+class RuntimeKeeper:
+    """Makes the runtime ready, again whenever it is lost, at a pace that harms nobody.
+
+    Args:
+        runtime: What to keep ready.
+        busy: Returns whether jobs run in it.
+        changed: Called whenever the condition has changed.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        busy: Callable[[], bool],
+        changed: Callable[[], None],
+    ) -> None:
+        self._runtime = runtime
+        self._busy = busy
+        self._changed = changed
+        self._failed = asyncio.Event()
+        self._pause = 0.0
+        self.condition = RuntimeCondition(
+            ready=False,
+            reason=Reason("STARTING", "the runtime has not been looked at yet"),
+        )
+
+    def failed(self, error: RuntimeUnavailable) -> None:
+        """Take note that the runtime turned out not to be ready."""
+        self._set(_not_ready(error))
+        self._failed.set()
+
+    async def run(self) -> None:
+        """Keep the runtime ready until cancelled."""
+        while True:
+            self._failed.clear()
+            try:
+                condition = await self._runtime.ensure(busy=self._busy())
+            except RuntimeUnavailable as error:
+                self._set(_not_ready(error))
+            except Exception:
+                # The daemon has to stay up and say what is wrong, whatever it is.
+                log.exception("the runtime failed in an unforeseen way")
+                problem = RuntimeUnavailable("RUNTIME_DEFECT", "unforeseen: see the log")
+                self._set(_not_ready(problem))
+            else:
+                await self._ready_until_lost(condition)
+            await self._wait()
+
+    async def _ready_until_lost(self, condition: RuntimeCondition) -> None:
+        if self._failed.is_set():
+            return
+        self._set(condition)
+        since = asyncio.get_running_loop().time()
+        waits = {
+            asyncio.create_task(self._runtime.lost(), name="runtime lost"),
+            asyncio.create_task(self._failed.wait(), name="runtime failed"),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if asyncio.get_running_loop().time() - since > _STEADY_SECONDS:
+            self._pause = 0.0
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(self._pause)
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+    def _set(self, condition: RuntimeCondition) -> None:
+        if condition == self.condition:
+            return
+        self.condition = condition
+        reason = condition.reason
+        if condition.ready and reason is None:
+            log.info("the runtime is ready")
+        elif reason is not None:
+            log.warning("the runtime is %s: %s", _word(condition), reason.message)
+        self._changed()
+
+
+def _not_ready(error: RuntimeUnavailable) -> RuntimeCondition:
+    return RuntimeCondition(ready=False, reason=Reason(error.code, str(error)))
+
+
+def _word(condition: RuntimeCondition) -> str:
+    return "ready" if condition.ready else "not ready"

@@ -1,0 +1,220 @@
+"""The nouns of the daemon: jobs, their states, reasons and times.
+
+Everything here is immutable. A job changes by being replaced, and only
+`wsclean_workerd.state_machine` replaces it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NewType
+
+JobId = NewType("JobId", int)
+
+
+class JobState(enum.Enum):
+    """Where a job is in its life. The names are those of the interface."""
+
+    QUEUED = "QUEUED"
+    HELD = "HELD"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELLED = "CANCELLED"
+    LOST = "LOST"
+
+    @property
+    def ended(self) -> bool:
+        """Whether no other state follows."""
+        return self in ENDED
+
+
+ENDED = frozenset(
+    {
+        JobState.SUCCEEDED,
+        JobState.FAILED,
+        JobState.TIMED_OUT,
+        JobState.CANCELLED,
+        JobState.LOST,
+    }
+)
+"""The states that no other state follows."""
+
+ON_SLOT = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})
+"""The states in which a job has, or may have, processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something is as it is: a code for programs and a sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A point in time on two clocks.
+
+    Attributes:
+        wall: Seconds since 1970 UTC. For people: it may step.
+        boot: Seconds of CLOCK_BOOTTIME, which never steps and goes on across
+            restarts of the daemon, though not of the machine. For deadlines.
+    """
+
+    wall: float
+    boot: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What a caller asked for, unchanged.
+
+    Attributes:
+        command: The program and its arguments.
+        working_directory: The caller's, an absolute host path.
+        environment: Pairs of names and values added to the job's environment.
+        run_timeout: Seconds the command may run, or None for the default.
+        queue_timeout: Seconds the job may wait, or None for the default.
+        umask: The file mode creation mask, or None for the default.
+    """
+
+    command: tuple[str, ...]
+    working_directory: str
+    environment: tuple[tuple[str, str], ...] = ()
+    run_timeout: float | None = None
+    queue_timeout: float | None = None
+    umask: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Whom a job runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What really runs: a spec after mapping, with every default filled in.
+
+    Attributes:
+        command: The program and its arguments with the paths that a job sees.
+        working_directory: Where it runs, as a job sees it.
+        user: Whom it runs as.
+        umask: Its file mode creation mask.
+        run_timeout: Seconds it may run, or None for no limit.
+        queue_timeout: Seconds it may wait, or None for no limit.
+    """
+
+    command: tuple[str, ...]
+    working_directory: str
+    user: User
+    umask: int
+    run_timeout: float | None
+    queue_timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """That a job was told to end: the state it ends in, and why."""
+
+    state: JobState
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A command and what has become of it.
+
+    Attributes:
+        id: Its number on this host.
+        request_id: The caller's name for the submission, or None.
+        spec: What was asked for.
+        order: What really runs.
+        state: Where it is in its life.
+        submitted: When it was accepted.
+        reason: Why it ended as it did, or None before its end.
+        stop: That it was told to end, or None.
+        exit_status: That of its command, 128 + n if signal n ended it, or None
+            if it has not ended or is not known.
+        launch: How often its start was tried. It names the claim on the job
+            folder, so that a start that comes late can never be taken for a
+            newer one.
+        refusals: How many of these starts were refused for a reason that lies in
+            the job or its image and not in an engine that is away.
+        container: The id of the container it was started in, or None.
+        started: When its command began to run, or None.
+        ended: When it ended, or None.
+        lingering: Whether it has ended and may still have processes.
+    """
+
+    id: JobId
+    request_id: str | None = None
+    spec: JobSpec
+    order: Order
+    state: JobState = JobState.QUEUED
+    submitted: Instant
+    reason: Reason | None = None
+    stop: Stop | None = None
+    exit_status: int | None = None
+    launch: int = 0
+    refusals: int = 0
+    container: str | None = None
+    started: Instant | None = None
+    ended: Instant | None = None
+    lingering: bool = False
+
+    @property
+    def on_slot(self) -> bool:
+        """Whether it takes a slot: it has processes, or may have."""
+        return self.state in ON_SLOT or self.lingering
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host folder and where a job sees it."""
+
+    host: str
+    container: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeCondition:
+    """How the thing that runs the jobs is.
+
+    Attributes:
+        ready: Whether jobs can be started.
+        reason: What is the matter or should be known, or None.
+        container: The id of the container, or None.
+    """
+
+    ready: bool
+    reason: Reason | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the daemon waits for what should happen soon, in seconds.
+
+    Attributes:
+        start: For a job that was handed over to begin.
+        grace: Between TERM and KILL.
+        kill: For a process to be gone after KILL, before it is called unkillable.
+        rekill: Between later attempts to kill it.
+        refusals: How many refused starts make a job fail.
+    """
+
+    start: float = 60.0
+    grace: float = 10.0
+    kill: float = 10.0
+    rekill: float = 30.0
+    refusals: int = 3

@@ -1,0 +1,76 @@
+"""What runs the jobs: a port with few verbs, and its implementations.
+
+`docker` executes them in the one container, `native` on the host itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wsclean_workerd.events import Signal
+    from wsclean_workerd.model import Job, Reason, RuntimeCondition
+
+
+class Runtime(Protocol):
+    """What the supervisor asks of whatever runs the jobs.
+
+    No method blocks the event loop, and every one has a deadline except `lost`,
+    which is there to wait.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Its name in the configuration."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that every job gets."""
+        ...
+
+    async def ensure(self, *, busy: bool) -> RuntimeCondition:
+        """Make it ready: find what is there, or make it anew.
+
+        Args:
+            busy: Whether jobs run in it, so that nothing may be replaced.
+
+        Returns:
+            Its condition, ready.
+
+        Raises:
+            RuntimeUnavailable: If it cannot be made ready at present.
+        """
+        ...
+
+    async def lost(self) -> None:
+        """Wait until it may be ready no longer. Returns early rather than late."""
+        ...
+
+    async def launch(self, job: Job) -> None:
+        """Start the wrapper of a job whose folder is prepared.
+
+        Raises:
+            RuntimeUnavailable: If it is not there, or does not answer. The job may
+                have been started all the same: its claim decides.
+            LaunchRefused: If it is there and does not take this job.
+        """
+        ...
+
+    async def signal(self, job: Job, signal: Signal) -> None:
+        """Send a signal to every process of a job.
+
+        Raises:
+            RuntimeUnavailable: If it could not be sent.
+        """
+        ...
+
+    async def explain_loss(self, container: str | None) -> Reason:
+        """Say why a job's processes may have gone without leaving an exit status."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it; whatever runs goes on."""
+        ...

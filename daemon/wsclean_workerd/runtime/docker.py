@@ -1,0 +1,314 @@
+"""Runs jobs in the one container that the daemon owns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
+from wsclean_workerd.model import Reason, RuntimeCondition
+from wsclean_workerd.runtime.container import (
+    LABEL_INSTANCE,
+    LABEL_RECIPE,
+    TEMPORARY_INSIDE,
+    ContainerRecipe,
+)
+from wsclean_workerd.runtime.engine import Engine, EngineRefused
+from wsclean_workerd.runtime.launching import mark, switch_user
+from wsclean_workerd.spool import KILLER, WRAPPER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wsclean_workerd.events import Signal
+    from wsclean_workerd.model import Job, Mount, User
+    from wsclean_workerd.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_NOT_FOUND = 404
+_CONFLICT = 409
+
+# A wait is renewed now and then so that a connection that died unnoticed is seen.
+_WAIT_SECONDS = 300.0
+# The jobs notice the death of the container before the engine does.
+_DEATH_SECONDS = 3.0
+
+
+class DockerRuntime:
+    """The container: made or adopted, watched, and replaced when it has died.
+
+    Args:
+        engine: The engine that runs it.
+        name: The name of the container.
+        image: The image to make it from.
+        instance: The label by which this daemon knows its own.
+        spool: The folder that is shared with it.
+        mounts: The folders for jobs.
+        user: Whom jobs run as.
+    """
+
+    kind = "docker"
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        name: str,
+        image: str,
+        instance: str,
+        spool: Spool,
+        mounts: Sequence[Mount],
+        user: User,
+    ) -> None:
+        self._engine = engine
+        self._name = name
+        self._image = image
+        self._instance = instance
+        self._spool = spool
+        self._mounts = mounts
+        self._own = f"{os.geteuid()}:{os.getegid()}"
+        self._switches_user = user.uid != os.geteuid() or user.gid != os.getegid()
+        self._propagation = "rslave"
+        self._container: str | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that every job gets."""
+        return {"HOME": TEMPORARY_INSIDE}
+
+    async def ensure(self, *, busy: bool) -> RuntimeCondition:
+        """Adopt the container, or make it; see `Runtime.ensure`."""
+        try:
+            return await self._ensure(busy=busy)
+        except EngineRefused as error:
+            raise _unavailable(error) from None
+
+    async def lost(self) -> None:
+        """Wait until the container runs no longer or the engine is gone."""
+        if self._container is None:
+            return
+        try:
+            await self._engine.until_stopped(self._container, at_most=_WAIT_SECONDS)
+        except (RuntimeUnavailable, EngineRefused) as error:
+            log.debug("stopped watching container %s: %s", self._container[:12], error)
+
+    async def launch(self, job: Job) -> None:
+        """Execute the wrapper in the container; see `Runtime.launch`."""
+        command = [
+            "/bin/sh",
+            self._spool.script_inside(WRAPPER),
+            self._spool.job_inside(job.id),
+            str(job.launch),
+            *(switch_user(job.order.user) if self._switches_user else []),
+        ]
+        try:
+            await self._execute(job.container, command, user=self._own)
+        except EngineRefused as error:
+            if "OCI runtime exec failed" in str(error):
+                raise LaunchRefused(str(error)) from None
+            raise _unavailable(error) from None
+
+    async def signal(self, job: Job, signal: Signal) -> None:
+        """Execute the killer in the container; see `Runtime.signal`."""
+        user = job.order.user
+        command = [
+            "/bin/sh",
+            self._spool.script_inside(KILLER),
+            self._spool.job_inside(job.id),
+            mark(self._instance, job),
+            signal.value,
+        ]
+        try:
+            # As the job's own user it can hit nobody else's processes.
+            await self._execute(job.container, command, user=f"{user.uid}:{user.gid}")
+        except EngineRefused as error:
+            raise _unavailable(error) from None
+
+    async def explain_loss(self, container: str | None) -> Reason:
+        """Ask the engine what has become of the container a job was in."""
+        if container is None:
+            return Reason("PROCESSES_GONE", "its processes ended and left no exit status")
+        short = container[:12]
+        try:
+            stopped = await self._engine.until_stopped(container, at_most=_DEATH_SECONDS)
+            state = (await self._engine.call(lambda it: it.inspect_container(container)))["State"]
+        except EngineRefused as error:
+            if error.status == _NOT_FOUND:
+                return Reason("CONTAINER_REMOVED", f"its container {short} was removed")
+            return Reason("CONTAINER_UNKNOWN", f"its container {short} is in doubt: {error}")
+        except RuntimeUnavailable as error:
+            return Reason("CONTAINER_UNKNOWN", f"its processes ended with no exit status; {error}")
+        if not stopped:
+            return Reason(
+                "PROCESSES_GONE",
+                "its processes ended and left no exit status: something killed the wrapper, or the "
+                "state disk was full",
+            )
+        memory = ", out of memory" if state.get("OOMKilled") else ""
+        return Reason(
+            "CONTAINER_DIED",
+            f"its container {short} ended with exit status {state.get('ExitCode')}{memory}",
+        )
+
+    async def close(self) -> None:
+        """Let go of the engine; the container goes on."""
+        for task in self._retiring:
+            task.cancel()
+        self._engine.close()
+
+    # -- the container -----------------------------------------------------------
+
+    async def _ensure(self, *, busy: bool) -> RuntimeCondition:
+        found = await self._inspect(self._name)
+        if found is None:
+            return await self._create(await self._recipe())
+        if found["Config"]["Labels"].get(LABEL_INSTANCE) != self._instance:
+            raise RuntimeUnavailable(
+                "CONTAINER_NAME_TAKEN",
+                f"a container {self._name} is there that belongs to somebody else: remove it with "
+                f"`docker rm {self._name}`, or choose another docker.container",
+            )
+        if not found["State"]["Running"]:
+            log.warning(
+                "container %s has ended with exit status %s: making a new one",
+                found["Id"][:12],
+                found["State"].get("ExitCode"),
+            )
+            await self._retire(found["Id"])
+            return await self._create(await self._recipe())
+        return await self._adopt(found, busy=busy)
+
+    async def _adopt(self, found: Any, *, busy: bool) -> RuntimeCondition:
+        container: str = found["Id"]
+        if found["State"].get("Paused"):
+            raise RuntimeUnavailable(
+                "CONTAINER_PAUSED",
+                f"container {self._name} is paused: continue it with `docker unpause {self._name}`",
+            )
+        reason = await self._difference(found)
+        if reason is not None and not busy:
+            log.info("%s: making a new one", reason.message)
+            await self._retire(container)
+            return await self._create(await self._recipe())
+        if container != self._container:
+            log.info("adopted container %s (%s)", self._name, container[:12])
+        self._container = container
+        return RuntimeCondition(ready=True, reason=reason, container=container)
+
+    async def _difference(self, found: Any) -> Reason | None:
+        """Say how a running container differs from what is configured, if it does."""
+        try:
+            recipe = await self._recipe()
+        except RuntimeUnavailable as error:
+            # It runs, so that jobs can run; only a new one could not be made.
+            return Reason(error.code, f"the container runs, but {error}")
+        if found["Config"]["Labels"].get(LABEL_RECIPE) == recipe.fingerprint():
+            return None
+        return Reason(
+            "CONTAINER_OUTDATED",
+            f"container {self._name} was made from another configuration or image",
+        )
+
+    async def _recipe(self) -> ContainerRecipe:
+        try:
+            image = await self._engine.call(lambda client: client.inspect_image(self._image))  # type: ignore[no-untyped-call]
+        except EngineRefused as error:
+            if error.status != _NOT_FOUND:
+                raise
+            raise RuntimeUnavailable(
+                "IMAGE_MISSING",
+                f"the engine has no image {self._image}: build it with image/build or get it with "
+                f"`docker pull {self._image}`",
+            ) from None
+        return ContainerRecipe(
+            name=self._name,
+            instance=self._instance,
+            image=self._image,
+            image_id=image["Id"],
+            spool=str(self._spool.path),
+            mounts=self._mounts,
+            propagation=self._propagation,
+            user=self._own,
+            switches_user=self._switches_user,
+        )
+
+    async def _create(self, recipe: ContainerRecipe) -> RuntimeCondition:
+        try:
+            container = await self._run(recipe)
+        except EngineRefused as error:
+            if "not a shared or slave mount" not in str(error):
+                raise _mount_missing(error) or error from None
+            # The host keeps its mounts private (no systemd, or told to). Storage
+            # that is mounted anew below a folder is then not seen by the container.
+            log.warning("mounts made later will not be seen in the container: %s", error)
+            self._propagation = "rprivate"
+            await self._retire(self._name)
+            container = await self._run(await self._recipe())
+        log.info("made container %s (%s) from %s", self._name, container[:12], self._image)
+        self._container = container
+        return RuntimeCondition(ready=True, container=container)
+
+    async def _run(self, recipe: ContainerRecipe) -> str:
+        body = recipe.body()
+        created = await self._engine.call(
+            lambda client: client.create_container_from_config(body, recipe.name),  # type: ignore[no-untyped-call]
+        )
+        container: str = created["Id"]
+        await self._engine.call(lambda client: client.start(container))
+        return container
+
+    async def _retire(self, container: str) -> None:
+        """Give up the name of a container at once and remove it when that is possible.
+
+        Removing one whose storage hangs can take for ever; a new container does not
+        wait for it.
+        """
+        found = await self._inspect(container)
+        if found is None:
+            return
+        retired: str = found["Id"]
+        new_name = f"{self._name}-retired-{retired[:12]}"
+        await self._engine.call(lambda client: client.rename(retired, new_name))
+        task = asyncio.create_task(self._remove(retired), name=f"remove {new_name}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _remove(self, container: str) -> None:
+        try:
+            await self._engine.call(lambda it: it.remove_container(container, force=True, v=True))
+        except (RuntimeUnavailable, EngineRefused) as error:
+            log.warning("cannot remove the retired container %s yet: %s", container[:12], error)
+
+    async def _inspect(self, container: str) -> Any:
+        try:
+            return await self._engine.call(lambda client: client.inspect_container(container))
+        except EngineRefused as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
+    async def _execute(self, container: str | None, command: list[str], *, user: str) -> None:
+        if container is None:
+            raise RuntimeUnavailable("NO_CONTAINER", "there is no container")
+
+        def start(client: Any) -> None:
+            created = client.exec_create(container, command, stdout=False, stderr=False, user=user)
+            client.exec_start(created["Id"], detach=True)
+
+        await self._engine.call(start)
+
+
+def _mount_missing(error: EngineRefused) -> RuntimeUnavailable | None:
+    if "bind source path does not exist" not in str(error):
+        return None
+    return RuntimeUnavailable("MOUNT_MISSING", f"a mounted folder is not there: {error}")
+
+
+def _unavailable(error: EngineRefused) -> RuntimeUnavailable:
+    if error.status in {_NOT_FOUND, _CONFLICT}:
+        return RuntimeUnavailable("CONTAINER_GONE", f"the container does not run: {error}")
+    return RuntimeUnavailable("ENGINE_ERROR", f"the Docker engine cannot do it: {error}")

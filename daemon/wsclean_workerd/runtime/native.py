@@ -1,0 +1,155 @@
+"""Runs jobs on the host itself, with the host's own programs and no container."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import pwd
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
+from wsclean_workerd.model import Reason, RuntimeCondition
+from wsclean_workerd.runtime.launching import mark, switch_user
+from wsclean_workerd.spool import KILLER, WRAPPER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wsclean_workerd.events import Signal
+    from wsclean_workerd.model import Job, User
+    from wsclean_workerd.spool import Spool
+
+_SPAWN_SECONDS = 15.0
+
+# What service managers tell the daemon is not meant for its jobs.
+_DAEMON_ONLY = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_STREAM")
+
+
+class NativeRuntime:
+    """The host as a runtime. It is always ready and never lost.
+
+    Args:
+        instance: The label by which the processes of this daemon's jobs are known.
+        spool: Where the job folders are.
+        programs: The programs that may run, to say which of them are missing.
+        user: Whom jobs run as.
+    """
+
+    kind = "native"
+
+    def __init__(self, *, instance: str, spool: Spool, programs: Sequence[str], user: User) -> None:
+        self._instance = instance
+        self._spool = spool
+        self._programs = programs
+        self._user = user
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that every job gets."""
+        try:
+            return {"HOME": pwd.getpwuid(self._user.uid).pw_dir}
+        except KeyError:
+            return {"HOME": "/"}
+
+    async def ensure(self, *, busy: bool) -> RuntimeCondition:
+        """Look which programs there are; see `Runtime.ensure`."""
+        del busy
+        found = [program for program in self._programs if shutil.which(program)]
+        if not found:
+            raise RuntimeUnavailable(
+                "PROGRAMS_MISSING",
+                f"none of {', '.join(self._programs)} is on this host's PATH: install WSClean, or "
+                'use runtime = "docker"',
+            )
+        return RuntimeCondition(ready=True)
+
+    async def lost(self) -> None:
+        """Wait for ever: the host is lost together with the daemon."""
+        await asyncio.Event().wait()
+
+    async def launch(self, job: Job) -> None:
+        """Start the wrapper in a session of its own; see `Runtime.launch`."""
+        same = job.order.user.uid == os.geteuid()
+        command = [
+            # It forks and its parent ends at once, so that the wrapper is nobody's
+            # child here: it neither dies with the daemon nor has to be reaped.
+            "setsid",
+            "--fork",
+            "/bin/sh",
+            self._spool.script_inside(WRAPPER),
+            self._spool.job_inside(job.id),
+            str(job.launch),
+            *([] if same else switch_user(job.order.user)),
+        ]
+        try:
+            await self._spawn(functools.partial(self._call, command, environment=_environment()))
+        except subprocess.CalledProcessError as error:
+            raise LaunchRefused(f"{command[0]} ended with {error.returncode}") from None
+
+    async def signal(self, job: Job, signal: Signal) -> None:
+        """Run the killer as the job's user; see `Runtime.signal`."""
+        user = job.order.user
+        command = [
+            "/bin/sh",
+            self._spool.script_inside(KILLER),
+            self._spool.job_inside(job.id),
+            mark(self._instance, job),
+            signal.value,
+        ]
+        work = functools.partial(self._call, command, environment=_environment())
+        if user.uid != os.geteuid():
+            work = functools.partial(
+                work, user=user.uid, group=user.gid, extra_groups=list(user.groups)
+            )
+        await self._spawn(work)
+
+    async def explain_loss(self, container: str | None) -> Reason:
+        """Say what is known of a loss, which is little."""
+        del container
+        return Reason(
+            "PROCESSES_GONE",
+            "its processes ended and left no exit status: the host was restarted, or something "
+            "killed the wrapper",
+        )
+
+    async def close(self) -> None:
+        """Do nothing: whatever runs goes on."""
+
+    @staticmethod
+    async def _spawn(work: functools.partial[None]) -> None:
+        try:
+            await asyncio.to_thread(work)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RuntimeUnavailable(
+                "CANNOT_SPAWN", f"the host starts no processes: {error}"
+            ) from None
+
+    @staticmethod
+    def _call(
+        command: list[str],
+        *,
+        environment: Mapping[str, str],
+        user: int | None = None,
+        group: int | None = None,
+        extra_groups: list[int] | None = None,
+    ) -> None:
+        subprocess.run(  # noqa: S603 - the daemon's own scripts
+            command,
+            check=True,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_SPAWN_SECONDS,
+            user=user,
+            group=group,
+            extra_groups=extra_groups,
+            cwd="/",
+        )
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_DAEMON_ONLY)}

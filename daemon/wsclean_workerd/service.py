@@ -1,0 +1,246 @@
+"""The interface of the daemon. It only translates."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from wsclean_workerd import __version__
+from wsclean_workerd.convert import (
+    MAX_ID,
+    STREAMS,
+    job_id_from_proto,
+    job_to_proto,
+    mount_to_proto,
+    outputs_from_proto,
+    reason_to_proto,
+    spec_from_proto,
+    state_to_proto,
+    states_from_proto,
+)
+from wsclean_workerd.errors import InvalidRequest
+from wsclean_workerd.logs import Output, OutputReader
+from wsclean_workerd.model import Reason
+from wsclean_workerd.rpc_errors import streaming, unary
+from wsclean_workerd_api.v1 import worker_pb2 as pb
+from wsclean_workerd_api.v1 import worker_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from concurrent.futures import Executor
+
+    import grpc
+
+    from wsclean_workerd.announcer import Announcer
+    from wsclean_workerd.config import Config
+    from wsclean_workerd.logs import GrowthWatch
+    from wsclean_workerd.model import Job, JobId, RuntimeCondition
+    from wsclean_workerd.spool import Spool
+    from wsclean_workerd.supervisor import Supervisor
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+LONGEST_REQUEST_ID = 128
+
+
+class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
+    """Answers the calls of `WorkerService`.
+
+    Args:
+        config: What the daemon was told.
+        started: When it started, in seconds since 1970 UTC.
+        supervisor: Who knows the jobs.
+        announcer: Who tells of changes.
+        condition: Returns the condition of the runtime.
+        spool: The job folders.
+        growth: What tells when outputs grow.
+        executor: Threads for the state disk.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        started: float,
+        supervisor: Supervisor,
+        announcer: Announcer,
+        condition: Callable[[], RuntimeCondition],
+        spool: Spool,
+        growth: GrowthWatch,
+        executor: Executor,
+    ) -> None:
+        self._config = config
+        self._started = started
+        self._supervisor = supervisor
+        self._announcer = announcer
+        self._condition = condition
+        self._spool = spool
+        self._growth = growth
+        self._executor = executor
+
+    @unary
+    async def SubmitJob(  # noqa: N802, D102 - worker.proto names and documents it
+        self,
+        request: pb.SubmitJobRequest,
+        context: Context,
+    ) -> pb.SubmitJobResponse:
+        del context
+        if len(request.request_id) > LONGEST_REQUEST_ID:
+            raise InvalidRequest(
+                f"cannot use a request id of {len(request.request_id)} characters: expected at "
+                f"most {LONGEST_REQUEST_ID}",
+            )
+        spec = spec_from_proto(request.spec)
+        job = await self._supervisor.submit(spec, request.request_id or None)
+        return pb.SubmitJobResponse(job=job_to_proto(job))
+
+    @unary
+    async def GetJob(  # noqa: N802, D102
+        self,
+        request: pb.GetJobRequest,
+        context: Context,
+    ) -> pb.GetJobResponse:
+        del context
+        job = await self._supervisor.get(job_id_from_proto(request.id))
+        return pb.GetJobResponse(job=job_to_proto(job))
+
+    @unary
+    async def ListJobs(  # noqa: N802, D102
+        self,
+        request: pb.ListJobsRequest,
+        context: Context,
+    ) -> pb.ListJobsResponse:
+        del context
+        size = request.page_size or DEFAULT_PAGE
+        if not 0 < size <= LARGEST_PAGE:
+            raise InvalidRequest(
+                f"cannot list {size} jobs at once: expected 1 to {LARGEST_PAGE}, or 0 for "
+                f"{DEFAULT_PAGE}",
+            )
+        jobs = await self._supervisor.page(
+            states_from_proto(request.states),
+            before=_page_start(request.page_token),
+            # One more than asked for tells whether there is another page.
+            limit=size + 1,
+        )
+        return pb.ListJobsResponse(
+            jobs=[job_to_proto(job) for job in jobs[:size]],
+            next_page_token=str(jobs[size - 1].id) if len(jobs) > size else "",
+        )
+
+    @streaming
+    async def WatchJobs(  # noqa: N802, D102
+        self,
+        request: pb.WatchJobsRequest,
+        context: Context,
+    ) -> AsyncIterator[pb.WatchJobsResponse]:
+        del context
+        wanted = {job_id_from_proto(text) for text in request.ids}
+        with self._announcer.subscribe(wanted or None) as subscription:
+            # Asked after subscribing, so that nothing falls in between.
+            jobs = [await self._supervisor.get(each) for each in sorted(wanted)]
+            for job in jobs if wanted else self._supervisor.live():
+                subscription.offer(job)
+            told: dict[JobId, Job] = {}
+            while not wanted or not all(each in told and told[each].state.ended for each in wanted):
+                for job in await subscription.next():
+                    told[job.id] = job
+                    yield pb.WatchJobsResponse(job=job_to_proto(job))
+                if not wanted:
+                    told.clear()
+
+    @streaming
+    async def ReadLogs(  # noqa: N802, D102
+        self,
+        request: pb.ReadLogsRequest,
+        context: Context,
+    ) -> AsyncIterator[pb.ReadLogsResponse]:
+        del context
+        job_id = job_id_from_proto(request.id)
+        await self._supervisor.get(job_id)
+        starts = {Output.STDOUT: request.stdout_offset, Output.STDERR: request.stderr_offset}
+        if min(starts.values()) < 0:
+            raise InvalidRequest("cannot read from a negative offset")
+        reader = OutputReader(
+            self._spool.job(job_id),
+            {output: starts[output] for output in outputs_from_proto(request.stream)},
+            executor=self._executor,
+            growth=self._growth,
+        )
+        with self._announcer.subscribe({job_id}) as subscription:
+            job = await self._supervisor.get(job_id)
+
+            def ended() -> bool:
+                nonlocal job
+                job = subscription.latest(job_id) or job
+                return job.state.ended
+
+            chunks = reader.follow(subscription.changed, ended) if request.follow else reader.read()
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield pb.ReadLogsResponse(
+                        stream=STREAMS[chunk.output],
+                        offset=chunk.offset,
+                        data=chunk.data,
+                    )
+
+    @unary
+    async def CancelJob(  # noqa: N802, D102
+        self,
+        request: pb.CancelJobRequest,
+        context: Context,
+    ) -> pb.CancelJobResponse:
+        del context
+        reason = Reason("CANCELLED", "was cancelled")
+        job = await self._supervisor.cancel(job_id_from_proto(request.id), reason)
+        return pb.CancelJobResponse(job=job_to_proto(job))
+
+    @unary
+    async def GetStatus(  # noqa: N802, D102
+        self,
+        request: pb.GetStatusRequest,
+        context: Context,
+    ) -> pb.GetStatusResponse:
+        del request, context
+        start_time = Timestamp()
+        start_time.FromNanoseconds(round(self._started * 1e6) * 1000)
+        return pb.GetStatusResponse(
+            version=__version__,
+            start_time=start_time,
+            runtime=self._runtime_status(),
+            slots=self._supervisor.slots,
+            slots_used=self._supervisor.slots_used,
+            jobs=[
+                pb.JobCount(state=state_to_proto(state), count=count)
+                for state, count in self._supervisor.counts().items()
+            ],
+            mounts=[mount_to_proto(mount) for mount in self._config.job_mounts],
+            refusing=reason_to_proto(self._supervisor.refusing),
+            programs=self._config.jobs.programs,
+        )
+
+    def _runtime_status(self) -> pb.RuntimeStatus:
+        condition = self._condition()
+        docker = self._config.runtime == "docker"
+        return pb.RuntimeStatus(
+            kind=self._config.runtime,
+            ready=condition.ready,
+            condition=reason_to_proto(condition.reason),
+            image=self._config.docker.image if docker else "",
+            container_name=self._config.docker.container if docker else "",
+            container_id=condition.container or "",
+        )
+
+
+def _page_start(token: str) -> int | None:
+    if not token:
+        return None
+    if not token.isascii() or not token.isdecimal() or int(token) > MAX_ID:
+        raise InvalidRequest(
+            f"cannot use the page token {token!r}: expected the next_page_token of a page",
+        )
+    return int(token)

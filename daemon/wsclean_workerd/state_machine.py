@@ -1,0 +1,408 @@
+"""The life of a job: an event goes in, the changed job and instructions come out.
+
+The rules:
+
+* `TRANSITIONS` is the whole machine. A pair of state and event that is not in it
+  cannot happen; one that can happen and means nothing is in it as `IGNORE`.
+* A job ends when its command has: the exit status is the truth. Its slot is free
+  when its last process is gone, which may be later (`lingering`).
+* A job that was told to end (`stop`) ends in the state that it was told to end
+  in, whatever status its command leaves.
+* Nothing is called LOST because it cannot be asked: only because the last process
+  went without leaving a status, or because KILL was delivered and did not help.
+
+Nothing here does I/O or looks at a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from wsclean_workerd.events import (
+    ArmTimer,
+    AttachJob,
+    CancelRequested,
+    DeadlinePassed,
+    DisarmTimer,
+    Event,
+    Instruction,
+    JobChosen,
+    JobExited,
+    JobGone,
+    JobStarted,
+    KillDelivered,
+    LaunchFailed,
+    ResolveLaunch,
+    Signal,
+    SignalJob,
+    StartJob,
+    Timer,
+)
+from wsclean_workerd.model import ENDED, Instant, Job, JobState, Patience, Reason, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Step = tuple[Job, list[Instruction]]
+
+
+class InvalidTransition(Exception):
+    """An event that cannot happen in the state the job is in: a defect, never bad input."""
+
+    def __init__(self, job: Job, event: Event) -> None:
+        super().__init__(f"job {job.id} cannot take {event!r} while {job.state.name}: {job!r}")
+        self.job = job
+        self.event = event
+
+
+def step(job: Job, event: Event, patience: Patience) -> Step:
+    """Apply one event to one job.
+
+    Args:
+        job: The job as it is.
+        event: What happened to it.
+        patience: The waits that hold for it.
+
+    Returns:
+        The job as it is now (the same object if nothing changed) and what is to
+        be done once that is on disk.
+
+    Raises:
+        InvalidTransition: If this cannot happen to a job in this state.
+    """
+    transition = TRANSITIONS.get((job.state, type(event)))
+    if transition is None:
+        raise InvalidTransition(job, event)
+    after, instructions = transition.handle(job, event, patience)
+    if after.state not in transition.targets:
+        raise InvalidTransition(job, event)
+    return after, instructions
+
+
+def recover(job: Job, now: Instant, patience: Patience) -> list[Instruction]:
+    """Say what is to be done for a job found in the journal at the start.
+
+    Args:
+        job: The job as it was last written, its times on this boot's clock.
+        now: The present.
+        patience: The waits that hold for it.
+
+    Returns:
+        The instructions that bring the daemon back to where it was.
+    """
+    found: list[Instruction] = []
+    match job.state:
+        case JobState.QUEUED:
+            found = _arm_queue(job)
+        case JobState.STARTING:
+            found = [ResolveLaunch(), ArmTimer(Timer.START, now.boot + patience.start)]
+        case JobState.RUNNING:
+            found = [AttachJob(), *_arm_run(job)]
+        case JobState.STOPPING:
+            # Whether it had begun when it was told to end shows in its folder.
+            look = ResolveLaunch() if job.started is None else AttachJob()
+            found = [look, *_terminate(now, patience)]
+        case _ if job.lingering:
+            found = [AttachJob(), ArmTimer(Timer.LINGER, now.boot + patience.grace)]
+    return found
+
+
+def rebase(job: Job, now: Instant) -> Job:
+    """Put the times of a job from an earlier boot on this boot's clock.
+
+    Args:
+        job: A job whose boot times were taken before the machine started.
+        now: The present.
+
+    Returns:
+        The job with boot times as far back as its wall times are.
+    """
+
+    def moved(instant: Instant | None) -> Instant | None:
+        if instant is None:
+            return None
+        return Instant(instant.wall, now.boot - (now.wall - instant.wall))
+
+    return replace(
+        job,
+        submitted=Instant(job.submitted.wall, now.boot - (now.wall - job.submitted.wall)),
+        started=moved(job.started),
+        ended=moved(job.ended),
+    )
+
+
+# -- what the handlers are made of -----------------------------------------------
+
+
+def _arm_queue(job: Job) -> list[Instruction]:
+    if job.order.queue_timeout is None:
+        return []
+    return [ArmTimer(Timer.QUEUE, job.submitted.boot + job.order.queue_timeout)]
+
+
+def _arm_run(job: Job) -> list[Instruction]:
+    if job.order.run_timeout is None or job.started is None:
+        return []
+    return [ArmTimer(Timer.RUN, job.started.boot + job.order.run_timeout)]
+
+
+def _terminate(now: Instant, patience: Patience) -> list[Instruction]:
+    return [SignalJob(Signal.TERM), ArmTimer(Timer.GRACE, now.boot + patience.grace)]
+
+
+def _disarm(*timers: Timer) -> list[Instruction]:
+    return [DisarmTimer(timer) for timer in timers]
+
+
+def _end(job: Job, at: Instant, state: JobState, reason: Reason, *, lingering: bool) -> Job:
+    return replace(job, state=state, reason=reason, ended=at, lingering=lingering)
+
+
+def _stop(job: Job, at: Instant, stop: Stop, patience: Patience) -> Step:
+    stopping = replace(job, state=JobState.STOPPING, stop=stop, reason=stop.reason)
+    return stopping, [*_disarm(Timer.START, Timer.RUN), *_terminate(at, patience)]
+
+
+def _seconds(value: float | None) -> str:
+    return "no limit" if value is None else f"{value:g} s"
+
+
+# -- handlers, in the order of a job's life --------------------------------------
+
+
+def _ignore(job: Job, _event: Event, _patience: Patience) -> Step:
+    return job, []
+
+
+def _choose(job: Job, event: JobChosen, patience: Patience) -> Step:
+    starting = replace(
+        job,
+        state=JobState.STARTING,
+        launch=job.launch + 1,
+        container=event.container,
+    )
+    return starting, [
+        *_disarm(Timer.QUEUE),
+        StartJob(),
+        ArmTimer(Timer.START, event.at.boot + patience.start),
+    ]
+
+
+def _cancel_waiting(job: Job, event: CancelRequested, _patience: Patience) -> Step:
+    ended = _end(job, event.at, JobState.CANCELLED, event.reason, lingering=False)
+    return ended, _disarm(Timer.QUEUE)
+
+
+def _queue_deadline(job: Job, event: DeadlinePassed, _patience: Patience) -> Step:
+    if event.timer is not Timer.QUEUE:
+        return job, []
+    reason = Reason(
+        "QUEUE_TIMEOUT",
+        f"did not start within its queue timeout of {_seconds(job.order.queue_timeout)}",
+    )
+    return _end(job, event.at, JobState.TIMED_OUT, reason, lingering=False), []
+
+
+def _start(job: Job, event: JobStarted, _patience: Patience) -> Step:
+    running = replace(job, state=JobState.RUNNING, started=event.at)
+    return running, [*_disarm(Timer.START), *_arm_run(running)]
+
+
+def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:
+    refusals = job.refusals + event.refused
+    if refusals >= patience.refusals:
+        failed = replace(job, refusals=refusals)
+        reason = Reason("CANNOT_START", f"cannot be started: {event.reason.message}")
+        ended = _end(failed, event.at, JobState.FAILED, reason, lingering=False)
+        return ended, _disarm(Timer.START)
+    queued = replace(job, state=JobState.QUEUED, refusals=refusals, container=None)
+    return queued, [*_disarm(Timer.START), *_arm_queue(queued)]
+
+
+def _start_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
+    if event.timer is not Timer.START:
+        return job, []
+    return job, [ResolveLaunch(), ArmTimer(Timer.START, event.at.boot + patience.start)]
+
+
+def _exit(job: Job, event: JobExited, patience: Patience) -> Step:
+    if event.status == 0:
+        state, reason = JobState.SUCCEEDED, Reason("SUCCEEDED", "ended with exit status 0")
+    else:
+        state, reason = JobState.FAILED, _failure(job, event.status)
+    # A command can be over before anybody saw it begin.
+    exited = replace(job, exit_status=event.status, started=job.started or event.at)
+    return _end(exited, event.at, state, reason, lingering=True), [
+        *_disarm(Timer.START, Timer.RUN),
+        ArmTimer(Timer.LINGER, event.at.boot + patience.grace),
+    ]
+
+
+_SIGNALLED = 128
+_NOT_EXECUTABLE = 126
+_NOT_FOUND = 127
+_LAST_SIGNAL = 64
+
+
+def _failure(job: Job, status: int) -> Reason:
+    program = job.order.command[0]
+    if status == _NOT_FOUND:
+        return Reason("PROGRAM_NOT_FOUND", f"{program} is not to be found where jobs run")
+    if status == _NOT_EXECUTABLE:
+        return Reason(
+            "PROGRAM_NOT_STARTED",
+            f"{program} could not be started, the end of stderr says why",
+        )
+    if _SIGNALLED < status <= _SIGNALLED + _LAST_SIGNAL:
+        return Reason("SIGNALLED", f"{program} was ended by signal {status - _SIGNALLED}")
+    return Reason("EXIT_STATUS", f"{program} ended with exit status {status}")
+
+
+def _vanish(job: Job, event: JobGone, _patience: Patience) -> Step:
+    ended = _end(job, event.at, JobState.LOST, event.reason, lingering=False)
+    return ended, _disarm(*Timer)
+
+
+def _cancel_live(job: Job, event: CancelRequested, patience: Patience) -> Step:
+    return _stop(job, event.at, Stop(JobState.CANCELLED, event.reason), patience)
+
+
+def _cancel_starting(job: Job, event: CancelRequested, patience: Patience) -> Step:
+    # Whoever claims the job first decides: if that is the daemon, it never runs.
+    stopping, instructions = _cancel_live(job, event, patience)
+    return stopping, [ResolveLaunch(), *instructions]
+
+
+def _run_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
+    if event.timer is not Timer.RUN:
+        return job, []
+    reason = Reason(
+        "RUN_TIMEOUT",
+        f"exceeded its run timeout of {_seconds(job.order.run_timeout)}",
+    )
+    return _stop(job, event.at, Stop(JobState.TIMED_OUT, reason), patience)
+
+
+def _start_stopping(job: Job, event: JobStarted, _patience: Patience) -> Step:
+    # The first TERM may have come before there was anything to receive it.
+    started = replace(job, started=event.at)
+    return started, [SignalJob(Signal.TERM)]
+
+
+def _stopped(job: Job, at: Instant, *, lingering: bool) -> Job:
+    if job.stop is None:
+        raise ValueError(f"job {job.id} is stopping and nobody told it to: {job!r}")
+    return _end(job, at, job.stop.state, job.stop.reason, lingering=lingering)
+
+
+def _exit_stopping(job: Job, event: JobExited, patience: Patience) -> Step:
+    exited = replace(job, exit_status=event.status, started=job.started or event.at)
+    return _stopped(exited, event.at, lingering=True), [
+        *_disarm(Timer.GRACE, Timer.KILL),
+        ArmTimer(Timer.LINGER, event.at.boot + patience.grace),
+    ]
+
+
+def _vanish_stopping(job: Job, event: JobGone | LaunchFailed, _patience: Patience) -> Step:
+    return _stopped(job, event.at, lingering=False), _disarm(*Timer)
+
+
+def _stopping_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
+    match event.timer:
+        case Timer.GRACE:
+            return job, [SignalJob(Signal.KILL)]
+        case Timer.KILL:
+            reason = Reason(
+                "UNKILLABLE",
+                f"does not end although KILL was sent {patience.kill:g} s ago: a process waits in "
+                "the kernel, most often for storage that hangs",
+            )
+            ended = _end(job, event.at, JobState.LOST, reason, lingering=True)
+            return ended, [ArmTimer(Timer.LINGER, event.at.boot + patience.rekill)]
+        case _:
+            return job, []
+
+
+def _await_kill(job: Job, event: KillDelivered, patience: Patience) -> Step:
+    return job, [ArmTimer(Timer.KILL, event.at.boot + patience.kill)]
+
+
+def _gone(job: Job, _event: JobGone, _patience: Patience) -> Step:
+    if not job.lingering:
+        return job, []
+    return replace(job, lingering=False), _disarm(*Timer)
+
+
+def _linger_deadline(job: Job, event: DeadlinePassed, _patience: Patience) -> Step:
+    if not job.lingering or event.timer is not Timer.LINGER:
+        return job, []
+    return job, [SignalJob(Signal.KILL)]
+
+
+def _await_rekill(job: Job, event: KillDelivered, patience: Patience) -> Step:
+    if not job.lingering:
+        return job, []
+    return job, [ArmTimer(Timer.LINGER, event.at.boot + patience.rekill)]
+
+
+# -- the machine -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What an event does in a state, and the states it may lead to."""
+
+    # Each handler takes the type of event that it stands under in the table.
+    handle: Callable[[Job, Any, Patience], Step]
+    targets: frozenset[JobState]
+
+
+def _to(handle: Callable[[Job, Any, Patience], Step], *targets: JobState) -> Transition:
+    return Transition(handle, frozenset(targets))
+
+
+_S = JobState
+
+_LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
+    (_S.QUEUED, JobChosen): _to(_choose, _S.STARTING),
+    (_S.QUEUED, CancelRequested): _to(_cancel_waiting, _S.CANCELLED),
+    (_S.QUEUED, DeadlinePassed): _to(_queue_deadline, _S.QUEUED, _S.TIMED_OUT),
+    (_S.QUEUED, KillDelivered): _to(_ignore, _S.QUEUED),
+    (_S.HELD, CancelRequested): _to(_cancel_waiting, _S.CANCELLED),
+    (_S.STARTING, JobStarted): _to(_start, _S.RUNNING),
+    (_S.STARTING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
+    (_S.STARTING, JobGone): _to(_vanish, _S.LOST),
+    (_S.STARTING, LaunchFailed): _to(_launch_failed, _S.QUEUED, _S.FAILED),
+    (_S.STARTING, CancelRequested): _to(_cancel_starting, _S.STOPPING),
+    (_S.STARTING, DeadlinePassed): _to(_start_deadline, _S.STARTING),
+    (_S.RUNNING, JobStarted): _to(_ignore, _S.RUNNING),
+    (_S.RUNNING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
+    (_S.RUNNING, JobGone): _to(_vanish, _S.LOST),
+    (_S.RUNNING, LaunchFailed): _to(_ignore, _S.RUNNING),
+    (_S.RUNNING, CancelRequested): _to(_cancel_live, _S.STOPPING),
+    (_S.RUNNING, DeadlinePassed): _to(_run_deadline, _S.RUNNING, _S.STOPPING),
+    (_S.STOPPING, JobStarted): _to(_start_stopping, _S.STOPPING),
+    (_S.STOPPING, JobExited): _to(_exit_stopping, _S.CANCELLED, _S.TIMED_OUT),
+    (_S.STOPPING, JobGone): _to(_vanish_stopping, _S.CANCELLED, _S.TIMED_OUT),
+    (_S.STOPPING, LaunchFailed): _to(_vanish_stopping, _S.CANCELLED, _S.TIMED_OUT),
+    (_S.STOPPING, CancelRequested): _to(_ignore, _S.STOPPING),
+    (_S.STOPPING, KillDelivered): _to(_await_kill, _S.STOPPING),
+    (_S.STOPPING, DeadlinePassed): _to(_stopping_deadline, _S.STOPPING, _S.LOST),
+}
+
+_OVER: Mapping[type[Event], Callable[[Job, Any, Patience], Step]] = {
+    JobStarted: _ignore,
+    JobExited: _ignore,
+    JobGone: _gone,
+    LaunchFailed: _ignore,
+    CancelRequested: _ignore,
+    KillDelivered: _await_rekill,
+    DeadlinePassed: _linger_deadline,
+}
+
+TRANSITIONS: Mapping[tuple[JobState, type[Event]], Transition] = {
+    **_LIVE,
+    **{(state, event): _to(handle, state) for state in ENDED for event, handle in _OVER.items()},
+}
+"""What happens for each state and event. What is not here cannot happen."""

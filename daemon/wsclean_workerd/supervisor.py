@@ -1,0 +1,332 @@
+"""The shell around the pure core: events in, journal, then instructions.
+
+Every change of a job goes the same way: the state machine decides, the journal
+writes it down, and only then are the instructions carried out and everybody told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+from wsclean_workerd import clock, scheduler
+from wsclean_workerd.errors import NoSuchJob, ShuttingDown
+from wsclean_workerd.events import (
+    ArmTimer,
+    AttachJob,
+    CancelRequested,
+    DeadlinePassed,
+    DisarmTimer,
+    Event,
+    Instruction,
+    JobChosen,
+    ResolveLaunch,
+    SignalJob,
+    StartJob,
+    Timer,
+)
+from wsclean_workerd.model import Job, JobId, JobSpec, JobState, Patience, Reason
+from wsclean_workerd.state_machine import rebase, recover, step
+from wsclean_workerd.timers import Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine
+
+    from wsclean_workerd.announcer import Announcer
+    from wsclean_workerd.attendant import Attendant
+    from wsclean_workerd.command import CommandRules
+    from wsclean_workerd.journal import Journal
+    from wsclean_workerd.model import RuntimeCondition
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Supervisor:
+    """All jobs that have not ended, and what happens to them.
+
+    Args:
+        rules: What commands may run, and how.
+        slots: How many jobs may run at once.
+        patience: The waits of the state machine.
+        journal: Where jobs are remembered.
+        announcer: Who wants to know of changes.
+        condition: Returns the condition of the runtime.
+        changed: Called when the number of jobs in some state may have changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: CommandRules,
+        slots: int,
+        patience: Patience,
+        journal: Journal,
+        announcer: Announcer,
+        condition: Callable[[], RuntimeCondition],
+        changed: Callable[[], None],
+    ) -> None:
+        self.slots = slots
+        self._rules = rules
+        self._patience = patience
+        self._journal = journal
+        self._announcer = announcer
+        self._condition = condition
+        self._changed = changed
+        self._timers = Timers(self._deadline)
+        self._attendant: Attendant | None = None
+        self._last_id = 0
+        self._closing = False
+        # The jobs as events have left them, and as they are on disk.
+        self._jobs: dict[JobId, Job] = {}
+        self._written: dict[JobId, Job] = {}
+        self._waiting: dict[JobId, None] = {}
+        self._on_slot: set[JobId] = set()
+        self._tasks: set[asyncio.Task[Job]] = set()
+
+    async def start(self, attendant: Attendant) -> None:
+        """Load the journal and bring every job back to where it was.
+
+        Args:
+            attendant: Who attends to the processes of jobs.
+        """
+        self._attendant = attendant
+        jobs, self._last_id, rebooted = await self._journal.load(clock.boot_id())
+        now = clock.now()
+        for job in jobs:
+            known = rebase(job, now) if rebooted else job
+            self._keep(known)
+            self._written[job.id] = known
+        for job in list(self._jobs.values()):
+            for instruction in recover(job, now, self._patience):
+                self._carry_out(job, instruction)
+        if jobs:
+            log.info("%d jobs of before: %s", len(jobs), self._summary())
+
+    def _summary(self) -> str:
+        return ", ".join(f"{n} {state.name}" for state, n in self.counts().items()) or "none"
+
+    async def close(self) -> None:
+        """Accept nothing any more and let go of everything; whatever runs goes on."""
+        self._closing = True
+        self._timers.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- what callers want -------------------------------------------------------
+
+    async def submit(self, spec: JobSpec, request_id: str | None) -> Job:
+        """Accept a job.
+
+        Args:
+            spec: What to run.
+            request_id: The caller's name for this submission, or None.
+
+        Returns:
+            The job, on disk; or the older one with the same request id.
+
+        Raises:
+            InvalidRequest: If it cannot run.
+            JournalUnavailable: If it could not be written down.
+            ShuttingDown: If the daemon is about to end.
+        """
+        if self._closing:
+            raise ShuttingDown("cannot accept the job: the daemon is about to end")
+        order = self._rules.order(spec)
+        self._last_id += 1
+        job = Job(
+            id=JobId(self._last_id),
+            request_id=request_id,
+            spec=spec,
+            order=order,
+            submitted=clock.now(),
+        )
+        # A caller that goes away now must not leave a job that is on disk and
+        # nowhere else.
+        return await asyncio.shield(self._spawn(self._accept(job)))
+
+    async def _accept(self, job: Job) -> Job:
+        accepted = await self._journal.insert(job)
+        if accepted is not job:
+            return self._written.get(accepted.id, accepted)
+        log.info("job %s: %s", job.id, " ".join(job.order.command), extra={"job": job.id})
+        self._keep(job)
+        self._written[job.id] = job
+        for instruction in recover(job, job.submitted, self._patience):
+            self._carry_out(job, instruction)
+        self._announcer.announce(job)
+        self._schedule()
+        return job
+
+    async def get(self, job_id: JobId) -> Job:
+        """Return a job as it is on disk.
+
+        Raises:
+            NoSuchJob: If there is none with this number.
+        """
+        job = self._written.get(job_id) or await self._journal.get(job_id)
+        if job is None:
+            raise NoSuchJob(
+                f"there is no job {job_id}: `wsclean-ctl list` shows those there are",
+                id=str(job_id),
+            )
+        return job
+
+    async def page(
+        self,
+        states: Collection[JobState],
+        *,
+        before: int | None,
+        limit: int,
+    ) -> list[Job]:
+        """Return some jobs, newest first; see `JournalDb.page`."""
+        return await self._journal.page(states, before=before, limit=limit)
+
+    async def cancel(self, job_id: JobId, reason: Reason) -> Job:
+        """Tell a job to end, if it has not.
+
+        Returns:
+            The job after it has been told.
+
+        Raises:
+            NoSuchJob: If there is none with this number.
+        """
+        if job_id in self._jobs:
+            written = self.handle(job_id, CancelRequested(clock.now(), reason))
+            if written is not None:
+                await asyncio.shield(written)
+        return await self.get(job_id)
+
+    def live(self) -> list[Job]:
+        """The jobs that have not ended, oldest first."""
+        return [job for job in self._written.values() if not job.state.ended]
+
+    def counts(self) -> Counter[JobState]:
+        """How many jobs have not ended, by state."""
+        return Counter(job.state for job in self._jobs.values() if not job.state.ended)
+
+    @property
+    def slots_used(self) -> int:
+        """How many slots are taken."""
+        return len(self._on_slot)
+
+    @property
+    def refusing(self) -> Reason | None:
+        """Why no jobs are accepted at present, or None."""
+        if self._closing:
+            return Reason("SHUTTING_DOWN", "the daemon is about to end")
+        if self._journal.failure is not None:
+            return Reason("JOURNAL_UNAVAILABLE", self._journal.failure)
+        return None
+
+    # -- what happens ------------------------------------------------------------
+
+    def handle(self, job_id: JobId, event: Event) -> asyncio.Future[Job] | None:
+        """Let something happen to a job.
+
+        Args:
+            job_id: The job. News of one that is over and gone are ignored.
+            event: What happened.
+
+        Returns:
+            When the change is on disk, or None if nothing changed.
+        """
+        job = self._jobs.get(job_id)
+        if job is None or self._closing:
+            return None
+        after, instructions = step(job, event, self._patience)
+        if after is job:
+            for instruction in instructions:
+                self._carry_out(job, instruction)
+            return None
+        self._keep(after)
+        written = self._journal.update(after)
+        written.add_done_callback(lambda done: self._on_disk(done.result(), job, instructions))
+        return written
+
+    def tell(self, job_id: JobId, event: Event) -> None:
+        """Let something happen to a job; see `handle`."""
+        self.handle(job_id, event)
+
+    def schedule(self) -> None:
+        """Start what can start, because something outside the queue has changed."""
+        self._schedule()
+
+    def _on_disk(self, job: Job, before: Job, instructions: list[Instruction]) -> None:
+        self._written[job.id] = job
+        if self._closing:
+            return
+        for instruction in instructions:
+            self._carry_out(job, instruction)
+        if job.state is not before.state:
+            _report(job)
+        self._announcer.announce(job)
+        if job.state.ended and not job.lingering:
+            self._drop(job)
+        self._schedule()
+
+    def _keep(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        if job.state is JobState.QUEUED:
+            back = bool(self._waiting) and next(reversed(self._waiting)) > job.id
+            self._waiting[job.id] = None
+            if back:
+                # One that could not be started keeps its place.
+                self._waiting = dict.fromkeys(sorted(self._waiting))
+        else:
+            self._waiting.pop(job.id, None)
+        if job.on_slot:
+            self._on_slot.add(job.id)
+        else:
+            self._on_slot.discard(job.id)
+
+    def _drop(self, job: Job) -> None:
+        if self._jobs.get(job.id) is job:
+            del self._jobs[job.id], self._written[job.id]
+            self._hands.forget(job.id)
+
+    def _schedule(self) -> None:
+        self._changed()
+        condition = self._condition()
+        if not condition.ready or self._closing:
+            return
+        chosen = scheduler.admit(self._waiting, taken=len(self._on_slot), slots=self.slots)
+        for job_id in chosen:
+            self.handle(job_id, JobChosen(clock.now(), condition.container))
+
+    def _deadline(self, job_id: JobId, timer: Timer) -> None:
+        self.handle(job_id, DeadlinePassed(clock.now(), timer))
+
+    def _carry_out(self, job: Job, instruction: Instruction) -> None:
+        match instruction:
+            case StartJob():
+                self._hands.start(job)
+            case ResolveLaunch():
+                self._hands.resolve(job)
+            case AttachJob():
+                self._hands.attach(job)
+            case SignalJob(signal):
+                self._hands.signal(job, signal)
+            case ArmTimer(timer, due):
+                self._timers.arm(job.id, timer, due)
+            case DisarmTimer(timer):
+                self._timers.disarm(job.id, timer)
+
+    @property
+    def _hands(self) -> Attendant:
+        if self._attendant is None:
+            raise RuntimeError("the supervisor has not been started")
+        return self._attendant
+
+    def _spawn(self, work: Coroutine[None, None, Job]) -> asyncio.Task[Job]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _report(job: Job) -> None:
+    reason = f": {job.reason.message}" if job.reason else ""
+    log.info("job %s is %s%s", job.id, job.state.name, reason, extra={"job": job.id})

@@ -74,7 +74,8 @@ def _set_up_logging(level: str) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    for chatty in ("asyncio", "grpc", "docker", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 async def _serve(settings: config.Config) -> None:

@@ -4,9 +4,9 @@
 #   kill.sh FOLDER MARK TERM|KILL
 #
 # A process belongs to the job if it carries MARK in its environment or holds the
-# job's `alive` open. That finds those too that have left the session, and it is
-# what keeps the job from being over. It never finds the wrapper, which has to live
-# to write the exit status.
+# job's `alive` open for writing (the daemon reads it). That finds those too that
+# have left the session, and it is what keeps the job from being over. The wrapper is
+# spared: it has to live to write the exit status.
 
 folder=$1
 mark=$2
@@ -18,7 +18,7 @@ grep -qsF wrapper.sh "/proc/$wrapper/cmdline" || wrapper=
 
 members() {
     grep -lsF -- "$mark" /proc/[0-9]*/environ
-    find /proc/[0-9]*/fd -maxdepth 1 -lname "$folder/alive" 2>/dev/null
+    find /proc/[0-9]*/fd -maxdepth 1 -lname "$folder/alive" -perm -200 2>/dev/null
 }
 
 send() {

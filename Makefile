@@ -1,0 +1,52 @@
+# `make demo` and `make test` do all the set-up they need. See README.md.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+IMAGE := wsclean-workerd/wsclean:3.7
+
+.PHONY: demo test dev dev-down bench check lint generate setup clean
+
+# A private instance in .dev/, then draw-model, predict and image through it.
+demo: dev
+	$(PYTHON) tools/demo.py
+
+# All tests, with a real engine and a real WSClean.
+test: setup
+	tools/with-engine $(PYTHON) -m pytest $(ARGS)
+
+# A complete private instance in .dev/; `. .dev/env` to use it.
+dev: setup
+	$(PYTHON) tools/dev.py up
+
+# Ends all of it.
+dev-down:
+	tools/dev-down
+
+# How long a command takes by each way of running it.
+bench: dev
+	$(PYTHON) bench/latency.py
+
+# What CI checks before the tests.
+check: setup lint
+	tools/generate --check
+	cd proto && ../.venv/bin/buf lint
+	$(PYTHON) tools/diagram.py --check
+
+lint: setup
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+# Stubs and diagram, from what they are generated from.
+generate: setup
+	tools/generate
+	$(PYTHON) tools/diagram.py
+
+setup: .venv/complete
+
+.venv/complete: pyproject.toml requirements.lock tools/setup
+	tools/setup
+
+clean: dev-down
+	rm -rf .venv .dev

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.jobs import at, make_job
+
+from wsclean_workerd.events import (
+    ArmTimer,
+    AttachJob,
+    CancelRequested,
+    DeadlinePassed,
+    DisarmTimer,
+    Event,
+    Instruction,
+    JobChosen,
+    JobExited,
+    JobGone,
+    JobStarted,
+    KillDelivered,
+    LaunchFailed,
+    ResolveLaunch,
+    Signal,
+    SignalJob,
+    StartJob,
+    Timer,
+)
+from wsclean_workerd.model import ENDED, Job, JobState, Patience, Reason
+from wsclean_workerd.state_machine import (
+    TRANSITIONS,
+    InvalidTransition,
+    rebase,
+    recover,
+    step,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PATIENCE = Patience(start=60, grace=10, kill=5, rekill=30, refusals=2)
+CANCEL = Reason("CANCELLED", "was cancelled")
+AWAY = Reason("ENGINE_UNREACHABLE", "the engine is away")
+VANISHED = Reason("CONTAINER_DIED", "its container died")
+
+
+def check_invariants(job: Job) -> None:
+    """What holds for every job at every moment."""
+    ended = job.state in ENDED
+    assert ended == (job.ended is not None)
+    assert not ended or job.reason is not None
+    assert not job.lingering or ended
+    assert (job.state is JobState.STOPPING) <= (job.stop is not None)
+    assert (job.exit_status is not None) <= (job.started is not None)
+    assert (job.exit_status is not None) <= ended
+    assert (job.state is JobState.SUCCEEDED) <= (job.exit_status == 0)
+    assert (job.state is JobState.QUEUED) <= (job.container is None)
+    assert (job.state is JobState.RUNNING) <= (job.started is not None)
+    if job.state in {JobState.CANCELLED, JobState.TIMED_OUT} and job.stop is not None:
+        assert job.state is job.stop.state
+
+
+def play(job: Job, *events: Event) -> tuple[Job, list[Instruction]]:
+    """Apply events; return the job and the instructions of the last one."""
+    instructions: list[Instruction] = []
+    for event in events:
+        job, instructions = step(job, event, PATIENCE)
+        check_invariants(job)
+    return job, instructions
+
+
+def running() -> Job:
+    job, _ = play(make_job(), JobChosen(at(1), "c1"), JobStarted(at(2)))
+    return job
+
+
+def timers(instructions: Iterable[Instruction]) -> dict[Timer, float]:
+    return {each.timer: each.due for each in instructions if isinstance(each, ArmTimer)}
+
+
+def test_a_chosen_job_starts_once_it_is_written() -> None:
+    job, instructions = play(make_job(), JobChosen(at(1), "c1"))
+    assert (job.state, job.launch, job.container) == (JobState.STARTING, 1, "c1")
+    assert StartJob() in instructions
+    assert DisarmTimer(Timer.QUEUE) in instructions
+    assert timers(instructions) == {Timer.START: at(1).boot + 60}
+
+
+def test_the_run_timeout_counts_from_the_start_of_the_run() -> None:
+    _, instructions = play(make_job(), JobChosen(at(40)), JobStarted(at(45)))
+    assert timers(instructions)[Timer.RUN] == at(45).boot + 100
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "code"),
+    [
+        (0, JobState.SUCCEEDED, "SUCCEEDED"),
+        (1, JobState.FAILED, "EXIT_STATUS"),
+        (126, JobState.FAILED, "PROGRAM_NOT_STARTED"),
+        (127, JobState.FAILED, "PROGRAM_NOT_FOUND"),
+        (137, JobState.FAILED, "SIGNALLED"),
+        (255, JobState.FAILED, "EXIT_STATUS"),
+    ],
+)
+def test_the_exit_status_decides(status: int, state: JobState, code: str) -> None:
+    job, _ = play(running(), JobExited(at(9), status))
+    assert (job.state, job.exit_status, job.ended) == (state, status, at(9))
+    assert job.reason is not None
+    assert job.reason.code == code
+
+
+def test_a_slot_is_free_when_the_last_process_is_gone() -> None:
+    job, _ = play(running(), JobExited(at(9), 0))
+    assert job.on_slot
+    job, instructions = play(job, JobGone(at(10), VANISHED))
+    assert not job.on_slot
+    assert job.state is JobState.SUCCEEDED
+    assert DisarmTimer(Timer.LINGER) in instructions
+
+
+def test_what_outlives_its_command_is_killed_after_the_grace_period() -> None:
+    job, instructions = play(running(), JobExited(at(9), 0))
+    assert timers(instructions) == {Timer.LINGER: at(9).boot + 10}
+    job, instructions = play(job, DeadlinePassed(at(19), Timer.LINGER))
+    assert instructions == [SignalJob(Signal.KILL)]
+    job, instructions = play(job, KillDelivered(at(19)))
+    assert timers(instructions) == {Timer.LINGER: at(19).boot + 30}
+
+
+def test_a_job_whose_processes_vanish_is_lost_for_that_reason() -> None:
+    job, _ = play(running(), JobGone(at(9), VANISHED))
+    assert (job.state, job.reason, job.on_slot) == (JobState.LOST, VANISHED, False)
+
+
+def test_cancelling_ends_with_term_then_kill() -> None:
+    job, instructions = play(running(), CancelRequested(at(5), CANCEL))
+    assert job.state is JobState.STOPPING
+    assert SignalJob(Signal.TERM) in instructions
+    assert timers(instructions) == {Timer.GRACE: at(5).boot + 10}
+    job, instructions = play(job, DeadlinePassed(at(15), Timer.GRACE))
+    assert instructions == [SignalJob(Signal.KILL)]
+    job, _ = play(job, KillDelivered(at(15)), JobExited(at(16), 137))
+    assert (job.state, job.exit_status, job.reason) == (JobState.CANCELLED, 137, CANCEL)
+
+
+def test_a_run_timeout_ends_in_timed_out_whatever_the_status() -> None:
+    job, _ = play(running(), DeadlinePassed(at(102), Timer.RUN))
+    assert job.reason is not None
+    assert job.reason.code == "RUN_TIMEOUT"
+    job, _ = play(job, JobExited(at(103), 0))
+    assert (job.state, job.exit_status) == (JobState.TIMED_OUT, 0)
+
+
+def test_what_survives_kill_is_lost_and_keeps_its_slot() -> None:
+    job, _ = play(
+        running(),
+        CancelRequested(at(5), CANCEL),
+        DeadlinePassed(at(15), Timer.GRACE),
+        KillDelivered(at(15)),
+        DeadlinePassed(at(20), Timer.KILL),
+    )
+    assert job.state is JobState.LOST
+    assert job.reason is not None
+    assert job.reason.code == "UNKILLABLE"
+    assert job.on_slot
+    job, _ = play(job, JobGone(at(900), VANISHED))
+    assert (job.state, job.on_slot) == (JobState.LOST, False)
+
+
+def test_nothing_is_lost_for_a_kill_that_could_not_be_delivered() -> None:
+    job, instructions = play(
+        running(),
+        CancelRequested(at(5), CANCEL),
+        DeadlinePassed(at(15), Timer.GRACE),
+    )
+    assert timers(instructions) == {}
+    assert job.state is JobState.STOPPING
+
+
+def test_cancelling_a_job_that_is_starting_tries_to_claim_it_first() -> None:
+    job, instructions = play(make_job(), JobChosen(at(1)), CancelRequested(at(2), CANCEL))
+    assert instructions[0] == ResolveLaunch()
+    never, _ = play(job, LaunchFailed(at(3), AWAY, refused=False))
+    assert (never.state, never.started, never.on_slot) == (JobState.CANCELLED, None, False)
+    begun, instructions = play(job, JobStarted(at(3)))
+    assert instructions == [SignalJob(Signal.TERM)]
+    assert begun.state is JobState.STOPPING
+
+
+def test_a_start_that_failed_puts_the_job_back_without_counting_against_it() -> None:
+    job = make_job()
+    for second in range(20):
+        job, instructions = play(
+            job,
+            JobChosen(at(second)),
+            LaunchFailed(at(second), AWAY, refused=False),
+        )
+    assert (job.state, job.launch, job.refusals) == (JobState.QUEUED, 20, 0)
+    assert timers(instructions) == {Timer.QUEUE: at(0).boot + 50}
+
+
+def test_a_job_that_is_refused_again_and_again_fails() -> None:
+    refused = LaunchFailed(at(2), Reason("LAUNCH_REFUSED", "no sh"), refused=True)
+    job, _ = play(make_job(), JobChosen(at(1)), refused)
+    assert job.state is JobState.QUEUED
+    job, _ = play(job, JobChosen(at(3)), refused)
+    assert job.state is JobState.FAILED
+    assert job.reason == Reason("CANNOT_START", "cannot be started: no sh")
+
+
+def test_waiting_has_its_own_limit() -> None:
+    job, _ = play(make_job(), DeadlinePassed(at(50), Timer.QUEUE))
+    assert job.state is JobState.TIMED_OUT
+    assert job.reason is not None
+    assert job.reason.code == "QUEUE_TIMEOUT"
+    assert not job.on_slot
+
+
+def test_what_cannot_happen_is_an_error_that_tells_the_job() -> None:
+    with pytest.raises(InvalidTransition, match="job 1 cannot take JobExited"):
+        step(make_job(), JobExited(at(1), 0), PATIENCE)
+
+
+def test_every_state_says_what_recovery_has_to_do() -> None:
+    now = at(500)
+    assert timers(recover(make_job(), now, PATIENCE)) == {Timer.QUEUE: at(50).boot}
+    starting, _ = play(make_job(), JobChosen(at(1)))
+    assert ResolveLaunch() in recover(starting, now, PATIENCE)
+    assert recover(running(), now, PATIENCE) == [
+        AttachJob(),
+        ArmTimer(Timer.RUN, at(102).boot),
+    ]
+    stopping, _ = play(running(), CancelRequested(at(3), CANCEL))
+    assert recover(stopping, now, PATIENCE)[:2] == [AttachJob(), SignalJob(Signal.TERM)]
+    lingering, _ = play(running(), JobExited(at(3), 0))
+    assert recover(lingering, now, PATIENCE)[0] == AttachJob()
+    gone, _ = play(lingering, JobGone(at(4), VANISHED))
+    assert recover(gone, now, PATIENCE) == []
+
+
+def test_after_a_reboot_times_are_as_long_ago_as_the_wall_clock_says() -> None:
+    now = replace(at(100), boot=7.0)
+    job = rebase(running(), now)
+    assert job.started is not None
+    assert now.boot - job.started.boot == pytest.approx(98)
+    assert job.started.wall == at(2).wall
+
+
+def test_every_handler_is_reached_by_a_state_it_can_lead_to() -> None:
+    reachable = {JobState.QUEUED, JobState.HELD}
+    for (_, _), transition in TRANSITIONS.items():
+        reachable |= transition.targets
+    assert reachable == set(JobState)
+
+
+EVENTS = st.one_of(
+    st.builds(JobChosen, st.just(at(0)), st.just("c1")),
+    st.builds(JobStarted, st.just(at(0))),
+    st.builds(JobExited, st.just(at(0)), st.sampled_from([0, 1, 127, 137])),
+    st.builds(JobGone, st.just(at(0)), st.just(VANISHED)),
+    st.builds(LaunchFailed, st.just(at(0)), st.just(AWAY), st.booleans()),
+    st.builds(CancelRequested, st.just(at(0)), st.just(CANCEL)),
+    st.builds(KillDelivered, st.just(at(0))),
+    st.builds(DeadlinePassed, st.just(at(0)), st.sampled_from(Timer)),
+)
+
+
+@given(st.lists(EVENTS, max_size=30))
+@settings(max_examples=500, deadline=None)
+def test_no_order_of_events_breaks_an_invariant(events: list[Event]) -> None:
+    job = make_job()
+    for second, event in enumerate(events):
+        moment = replace(event, at=at(second))
+        if (job.state, type(moment)) not in TRANSITIONS:
+            with pytest.raises(InvalidTransition):
+                step(job, moment, PATIENCE)
+            continue
+        after, _ = step(job, moment, PATIENCE)
+        check_invariants(after)
+        if job.state in ENDED:
+            # An end is an end: nothing but the lingering can change.
+            assert replace(after, lingering=job.lingering) == job
+            assert after.lingering <= job.lingering
+        if job.state is JobState.STARTING or after.launch == job.launch:
+            assert after.launch == job.launch
+        job = after

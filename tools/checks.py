@@ -10,12 +10,14 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from casacore import tables
+
 from simulate_ms import visibilities
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
     from sky import PointSource, Sky
 
 

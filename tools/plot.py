@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from astropy.io import fits
 from astropy.visualization import AsinhStretch, ImageNormalize
-from checks import read_image, source_pixel
 from matplotlib import pyplot as plt
 from matplotlib.patches import Ellipse
+
+from checks import read_image, source_pixel
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Writes a Measurement Set as an array like DSA-110 would observe a sky of point sources.
 
-    python tools/simulate_ms.py OUT.ms [--antennas N] [--times N] [--channels N]
+python tools/simulate_ms.py OUT.ms [--antennas N] [--times N] [--channels N]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from casacore import tables
+
 from sky import DEMO_SKY, Direction, Sky
 
 if TYPE_CHECKING:

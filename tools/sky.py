@@ -101,10 +101,11 @@ def write_source_list(sky: Sky, path: Path, *, frequency_hz: float) -> None:
         path: The file.
         frequency_hz: The frequency that the flux densities are given at.
     """
-    lines = [
+    header = (
         "Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, "
-        f"ReferenceFrequency='{frequency_hz:.1f}', MajorAxis, MinorAxis, Orientation",
-    ]
+        f"ReferenceFrequency='{frequency_hz:.1f}', MajorAxis, MinorAxis, Orientation"
+    )
+    lines = [header]
     for source in sky.sources:
         ra = source.direction.hms().replace("h", ":").replace("m", ":").rstrip("s")
         dec = source.direction.dms("...").rstrip(".")

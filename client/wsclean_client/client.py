@@ -1,0 +1,246 @@
+"""The client for programs that may block; see `WSCleanClient`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Self
+
+from wsclean_client.address import find_socket
+from wsclean_client.errors import ClientClosed, WSCleanError
+from wsclean_client.handle import JobHandle
+from wsclean_client.sinks import Output
+from wsclean_client.spec import Options, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from wsclean_client.jobs import CompletedJob, JobInfo, JobState
+    from wsclean_client.sinks import Sink
+    from wsclean_client.spec import PathArgument, Seconds
+    from wsclean_client.status import Status
+    from wsclean_client.transport import Transport
+
+_PAGE = 200
+"""How many jobs `WSCleanClient.list` asks for at a time."""
+
+
+class WSCleanClient:
+    """Runs commands through the daemon of this host.
+
+    Making one is cheap: it connects with the first call. One client serves any
+    number of threads. It installs no signal handlers. Leaving its context, or
+    `close()`, ends its calls and no job.
+
+    Args:
+        socket: The daemon's socket. None: what $WSCLEAN_WORKERD_SOCKET names, else
+            /run/wsclean-workerd/workerd.sock.
+        connect_timeout: Seconds for which a call is repeated while the daemon is
+            not there, since it may be restarting.
+        reconnect_timeout: Seconds for which waiting for a job or following its
+            output goes on without the daemon.
+    """
+
+    def __init__(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        connect_timeout: float = 5.0,
+        reconnect_timeout: float = 60.0,
+    ) -> None:
+        self._socket = find_socket(socket)
+        self._connect_timeout = connect_timeout
+        self._reconnect_timeout = reconnect_timeout
+        self._lock = threading.Lock()
+        self._connection: Transport | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"WSCleanClient({self._socket!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def socket(self) -> str:
+        """The absolute path of the daemon's socket."""
+        return self._socket
+
+    def close(self) -> None:
+        """End all calls, those of other threads too, with `ClientClosed`. Jobs go on."""
+        with self._lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def run(  # noqa: PLR0913 - as many as subprocess.run has, keyword-only
+        self,
+        args: Iterable[PathArgument],
+        *,
+        timeout: Seconds | None = None,
+        queue_timeout: Seconds | None = None,
+        check: bool = True,
+        cwd: PathArgument | None = None,
+        env: Mapping[str, str] | None = None,
+        umask: int | None = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        request_id: str | None = None,
+    ) -> CompletedJob:
+        """Run a command and wait for its end, much like `subprocess.run`.
+
+        Unlike there, `check` is true unless said otherwise, and the output is
+        always captured. If the caller is interrupted (KeyboardInterrupt, or an
+        exception of `stdout` or `stderr`) the job is cancelled.
+
+        Args:
+            args: The program and its arguments. Paths are those of this host.
+            timeout: Seconds that the command may run, counted from its start.
+                None: the daemon's default.
+            queue_timeout: Seconds that the job may wait in the queue. None: the
+                daemon's default.
+            check: Whether an exit status other than 0 is an exception.
+            cwd: The working directory. None: the caller's.
+            env: Variables to add to the job's environment; the caller's own is
+                not passed on.
+            umask: The file mode creation mask. None: the caller's.
+            stdout: Takes standard output as it comes: a function of bytes, or a
+                file.
+            stderr: Takes standard error likewise.
+            request_id: Names the submission: sent again, by whomever, it means
+                the same job. None: a random one.
+
+        Returns:
+            The completed job.
+
+        Raises:
+            JobEnded: If it ended otherwise than with an exit status, or with one
+                other than 0 and `check` is true: `JobFailed`, `JobTimedOut`,
+                `JobCancelled` or `JobLost`.
+            RequestRefused: If the daemon does not accept the command.
+            DaemonNotReachable: If the daemon does not answer.
+            TypeError: If `args` is no list of texts and paths.
+        """
+        output = Output(stdout, stderr)
+        job = self.submit(
+            args,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            cwd=cwd,
+            env=env,
+            umask=umask,
+            request_id=request_id,
+        )
+        try:
+            return job.collect(output, check=check)
+        except WSCleanError:
+            raise
+        except BaseException:
+            with contextlib.suppress(WSCleanError):
+                job.cancel()
+            raise
+
+    def submit(
+        self,
+        args: Iterable[PathArgument],
+        *,
+        timeout: Seconds | None = None,
+        queue_timeout: Seconds | None = None,
+        cwd: PathArgument | None = None,
+        env: Mapping[str, str] | None = None,
+        umask: int | None = None,
+        request_id: str | None = None,
+    ) -> JobHandle:
+        """Hand a command to the daemon and return at once.
+
+        When it returns, the job is on the daemon's disk and no longer depends on
+        the caller.
+
+        Args:
+            args: As for `run`.
+            timeout: As for `run`.
+            queue_timeout: As for `run`.
+            cwd: As for `run`.
+            env: As for `run`.
+            umask: As for `run`.
+            request_id: As for `run`.
+
+        Returns:
+            The job.
+
+        Raises:
+            RequestRefused: If the daemon does not accept the command.
+            DaemonNotReachable: If the daemon does not answer.
+            TypeError: If `args` is no list of texts and paths.
+        """
+        options = Options(
+            cwd=cwd, env=env, timeout=timeout, queue_timeout=queue_timeout, umask=umask
+        )
+        spec = prepare(args, options)
+        transport = self._transport()
+        info = transport.submit(spec, request_id or os.urandom(16).hex())
+        return JobHandle(transport, info.id, info)
+
+    def job(self, job_id: str) -> JobHandle:
+        """Return the handle of a job. The daemon is not asked whether it exists."""
+        return JobHandle(self._transport(), str(job_id))
+
+    def list(
+        self, *, states: Iterable[JobState] = (), limit: int | None = None
+    ) -> Iterator[JobInfo]:
+        """List jobs, newest first.
+
+        Args:
+            states: Only jobs in one of these states. Empty: all.
+            limit: At most this many jobs. None: all.
+
+        Yields:
+            The jobs. The daemon is asked for more as they are consumed.
+
+        Raises:
+            DaemonNotReachable: If the daemon does not answer.
+        """
+        wanted, token = tuple(states), ""
+        while limit is None or limit > 0:
+            size = _PAGE if limit is None else min(limit, _PAGE)
+            jobs, token = self._transport().page(wanted, size, token)
+            yield from jobs
+            if not token:
+                return
+            if limit is not None:
+                limit -= len(jobs)
+
+    def status(self) -> Status:
+        """Ask for the condition of the daemon, its container and its queue.
+
+        Returns:
+            The condition.
+
+        Raises:
+            DaemonNotReachable: If the daemon does not answer.
+        """
+        return self._transport().status()
+
+    def _transport(self) -> Transport:
+        with self._lock:
+            if self._closed:
+                raise ClientClosed("cannot call wsclean-workerd: this client has been closed")
+            if self._connection is None:
+                # gRPC takes longer to import than many a caller takes to run.
+                from wsclean_client.transport import Transport  # noqa: PLC0415
+
+                self._connection = Transport(
+                    self._socket, self._connect_timeout, self._reconnect_timeout
+                )
+            return self._connection

@@ -1,0 +1,166 @@
+"""Checks what a caller wants run and makes it ready to be sent.
+
+Shared by every kind of client; it looks at the file system but calls nobody.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from wsclean_client.errors import RequestRefused
+from wsclean_client.resolve import resolve_command, resolve_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PathArgument: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+"""What may stand in a command: as in `subprocess`, text or a path."""
+
+Seconds: TypeAlias = float | timedelta
+"""A length of time: seconds, or a timedelta."""
+
+_LONGEST = 315_576_000_000.0
+"""The longest google.protobuf.Duration in seconds, 10000 years."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """A command that is ready to be sent.
+
+    Attributes:
+        command: The program and its arguments, resolved.
+        working_directory: An absolute host path without symlinks.
+        environment: Variables to add to the job's environment.
+        timeout: Seconds that it may run, or None for the daemon's default.
+        queue_timeout: Seconds that it may wait, or None for the daemon's default.
+        umask: The file mode creation mask, or None for the daemon's.
+    """
+
+    command: tuple[str, ...]
+    working_directory: str
+    environment: Mapping[str, str]
+    timeout: float | None = None
+    queue_timeout: float | None = None
+    umask: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a caller may say about a command; see `WSCleanClient.submit`."""
+
+    cwd: PathArgument | None = None
+    env: Mapping[str, str] | None = None
+    timeout: Seconds | None = None
+    queue_timeout: Seconds | None = None
+    umask: int | None = None
+
+
+def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
+    """Check and resolve a command.
+
+    Args:
+        args: The program and its arguments.
+        options: What else the caller says about it.
+
+    Returns:
+        The command, ready to be sent.
+
+    Raises:
+        TypeError: If `args` is no list of texts and paths.
+        ValueError: If a timeout is no finite number.
+        RequestRefused: If something cannot be sent: a name that is no UTF-8, a
+            working directory that has been removed.
+    """
+    folder = _working_directory(options.cwd)
+    return CommandSpec(
+        command=resolve_command(_texts(args), folder),
+        working_directory=folder,
+        environment=_environment(options.env or {}),
+        timeout=_seconds("timeout", options.timeout),
+        queue_timeout=_seconds("queue_timeout", options.queue_timeout),
+        umask=own_umask() if options.umask is None else options.umask,
+    )
+
+
+def own_umask() -> int | None:
+    """Read the file mode creation mask of this process.
+
+    `os.umask` could tell it only by changing it, for all threads at once.
+
+    Returns:
+        The mask, or None if the kernel does not tell it.
+    """
+    try:
+        with Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _texts(args: Iterable[PathArgument]) -> tuple[str, ...]:
+    if isinstance(args, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"a command is a list of arguments, not one text: pass shlex.split({args!r})",
+        )
+    return tuple(_text(f"argument {number}", argument) for number, argument in enumerate(args))
+
+
+def _text(what: str, value: PathArgument) -> str:
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"{what} is {value!r}, of type {type(value).__name__}: expected str, bytes or "
+            "os.PathLike; turn it into text, as in str(value)",
+        )
+    text = os.fsdecode(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestRefused(
+            f"cannot send the command: {what} is not valid UTF-8: {os.fsencode(text)!r}. "
+            "Rename the file",
+            reason="NOT_UTF8",
+        ) from None
+    return text
+
+
+def _working_directory(cwd: PathArgument | None) -> str:
+    try:
+        return resolve_folder(_text("the working directory", Path.cwd() if cwd is None else cwd))
+    except FileNotFoundError:
+        raise RequestRefused(
+            "cannot tell the working directory: it has been removed. Change to one that exists "
+            "or pass an absolute one",
+            reason="NO_WORKING_DIRECTORY",
+        ) from None
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    for name, value in env.items():
+        for what, text in (("the name", name), ("the value", value)):
+            if not isinstance(text, str):
+                raise TypeError(
+                    f"{what} of the environment variable {name!r} is of type "
+                    f"{type(text).__name__}: expected str",
+                )
+            _text(f"{what} of the environment variable {name!r}", text)
+    return dict(env)
+
+
+def _seconds(what: str, value: Seconds | None) -> float | None:
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not math.isfinite(seconds) or abs(seconds) > _LONGEST:
+        raise ValueError(
+            f"{what} is {value!r}: expected a finite number of seconds. Leave it out to get the "
+            "daemon's default",
+        )
+    return seconds

@@ -1,0 +1,300 @@
+"""The calls to the daemon: blocking, thread-safe, repeated where that is safe.
+
+This module alone of the blocking client imports gRPC, so whoever imports it
+lazily imports gRPC lazily.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import grpc
+
+from wsclean_client import convert
+from wsclean_client.address import target
+from wsclean_client.errors import ClientClosed, DaemonFailed, WaitTimeout, WSCleanError
+from wsclean_client.outage import Outage
+from wsclean_client.rpc_errors import interrupted, repeatable, translate
+from wsclean_workerd_api.v1 import worker_pb2 as pb
+from wsclean_workerd_api.v1.worker_pb2_grpc import WorkerServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wsclean_client.jobs import JobInfo, JobState, LogChunk, StreamName
+    from wsclean_client.spec import CommandSpec
+    from wsclean_client.status import Status
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_Message_co = TypeVar("_Message_co", covariant=True)
+
+CALL_SECONDS = 30.0
+"""How long the daemon may take to answer one call."""
+
+_LAST_WORDS_SECONDS = 2.0
+"""How long an interrupted submission waits for the id of the job to cancel."""
+
+OPTIONS = (
+    # A daemon that has been restarted is found again within half a second.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # A page of jobs may exceed gRPC's 4 MB.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # http_proxy is set on many clusters and means nothing to a Unix socket.
+    ("grpc.enable_http_proxy", 0),
+    # Older gRPC releases derive an authority from the path that some servers refuse.
+    ("grpc.default_authority", "localhost"),
+)
+"""The options of the channel."""
+
+
+class _Stream(Protocol[_Message_co]):
+    """The answer of a call that is a stream."""
+
+    def __iter__(self) -> Iterator[_Message_co]: ...
+
+    def cancel(self) -> object: ...
+
+
+class Transport:
+    """A connection to the daemon, made when it is first needed.
+
+    Args:
+        socket: The absolute path of the socket.
+        connect_timeout: Seconds for which a call is repeated while the daemon is
+            not there.
+        reconnect_timeout: Seconds for which a stream that broke is taken up again.
+    """
+
+    def __init__(self, socket: str, connect_timeout: float, reconnect_timeout: float) -> None:
+        self._socket = socket
+        self._connect_timeout = connect_timeout
+        self._reconnect_timeout = reconnect_timeout
+        self._closed = threading.Event()
+        self._reached = False
+        self._channel = grpc.insecure_channel(target(socket), options=OPTIONS)
+        self._stub = WorkerServiceStub(self._channel)
+
+    def close(self) -> None:
+        """End all calls, those of other threads too, with `ClientClosed`."""
+        self._closed.set()
+        self._channel.close()
+
+    def submit(self, spec: CommandSpec, request_id: str) -> JobInfo:
+        """Submit a job; interrupted, cancel what may have been accepted.
+
+        Args:
+            spec: What to run.
+            request_id: Names the submission, so that it can be repeated.
+
+        Returns:
+            The job as accepted.
+        """
+        request = pb.SubmitJobRequest(spec=convert.job_spec(spec), request_id=request_id)
+        return convert.job_info(self._answer(self._submit_once, request).job)
+
+    def get(self, job_id: str) -> JobInfo:
+        """Ask for one job."""
+        request = pb.GetJobRequest(id=job_id)
+        return convert.job_info(self._call(self._stub.GetJob, request).job)
+
+    def cancel(self, job_id: str) -> JobInfo:
+        """Tell a job to end; telling it twice changes nothing, so it is repeated."""
+        request = pb.CancelJobRequest(id=job_id)
+        return convert.job_info(self._call(self._stub.CancelJob, request).job)
+
+    def page(
+        self, states: tuple[JobState, ...], size: int, token: str
+    ) -> tuple[list[JobInfo], str]:
+        """Ask for a page of jobs, newest first.
+
+        Args:
+            states: Only jobs in one of these; empty for all.
+            size: How many jobs at most.
+            token: What the page before ended with; empty for the first page.
+
+        Returns:
+            The jobs, and the token of the next page or the empty string.
+        """
+        request = pb.ListJobsRequest(
+            states=[convert.state_number(state) for state in states],
+            page_size=size,
+            page_token=token,
+        )
+        answer = self._call(self._stub.ListJobs, request)
+        return [convert.job_info(job) for job in answer.jobs], answer.next_page_token
+
+    def status(self) -> Status:
+        """Ask for the condition of the daemon."""
+        return convert.status(self._call(self._stub.GetStatus, pb.GetStatusRequest()))
+
+    def watch(self, job_id: str, timeout: float | None = None) -> Iterator[JobInfo]:
+        """Follow a job until it has ended, across restarts of the daemon.
+
+        Args:
+            job_id: The job.
+            timeout: Seconds after which to stop, or None.
+
+        Yields:
+            The job as it is now, and again whenever its state has changed. The
+            last one has ended.
+
+        Raises:
+            WaitTimeout: If the time is over.
+        """
+
+        def begin(seconds: float | None) -> _Stream[pb.WatchJobsResponse]:
+            return self._stub.WatchJobs(pb.WatchJobsRequest(ids=[job_id]), timeout=seconds)
+
+        try:
+            for message in self._stream(begin, lambda: False, timeout):
+                job = convert.job_info(message.job)
+                yield job
+                if job.ended:
+                    return
+        except WaitTimeout:
+            raise WaitTimeout(
+                f"job {job_id} has not ended in {timeout:g} s. It goes on; cancel it if it is no "
+                "longer wanted",
+            ) from None
+
+    def read_logs(
+        self,
+        job_id: str,
+        *,
+        stream: StreamName | None = None,
+        offsets: tuple[int, int] = (0, 0),
+        follow: bool = False,
+    ) -> Iterator[LogChunk]:
+        """Read what a job has written, across restarts of the daemon.
+
+        Args:
+            job_id: The job.
+            stream: Only this output, or None for both.
+            offsets: Where to begin in standard output and standard error, in bytes.
+            follow: Whether to go on until the job has ended.
+
+        Yields:
+            The pieces, each byte once and in the order of its output.
+        """
+        number = convert.stream_number(stream)
+        place = {"stdout": offsets[0], "stderr": offsets[1]}
+
+        def begin(seconds: float | None) -> _Stream[pb.ReadLogsResponse]:
+            request = pb.ReadLogsRequest(
+                id=job_id,
+                stream=number,
+                stdout_offset=place["stdout"],
+                stderr_offset=place["stderr"],
+                follow=follow,
+            )
+            return self._stub.ReadLogs(request, timeout=seconds)
+
+        for message in self._stream(begin, lambda: True):
+            chunk = convert.log_chunk(message)
+            place[chunk.stream] = chunk.end
+            yield chunk
+
+    def _call(
+        self, method: grpc.UnaryUnaryMultiCallable[_Request, _Response], request: _Request
+    ) -> _Response:
+        return self._answer(lambda each: method(each, timeout=CALL_SECONDS), request)
+
+    def _answer(self, call: Callable[[_Request], _Response], request: _Request) -> _Response:
+        """Call until there is an answer or the daemon has been away for too long."""
+        outage = Outage(self._connect_timeout)
+        while True:
+            self._check_open()
+            try:
+                answer = call(request)
+            except grpc.RpcError as error:
+                self._check_open()
+                if not repeatable(error) or outage.too_long():
+                    raise translate(error, self._socket) from error
+            except (ValueError, grpc.FutureCancelledError):
+                # What gRPC says of a channel that another thread has just closed.
+                self._check_open()
+                raise
+            else:
+                self._reached = True
+                return answer
+            self._closed.wait(outage.pause())
+
+    def _submit_once(self, request: pb.SubmitJobRequest) -> pb.SubmitJobResponse:
+        call = self._stub.SubmitJob.future(request, timeout=CALL_SECONDS)
+        try:
+            return call.result()
+        except grpc.RpcError:
+            raise
+        except BaseException:
+            # Nobody will learn the id of this job, so it must not live on.
+            self._disown(call)
+            raise
+
+    def _disown(self, call: grpc.Future[pb.SubmitJobResponse]) -> None:
+        try:
+            job = call.result(timeout=_LAST_WORDS_SECONDS).job
+            self._stub.CancelJob(pb.CancelJobRequest(id=job.id), timeout=_LAST_WORDS_SECONDS)
+        except (grpc.RpcError, grpc.FutureTimeoutError, grpc.FutureCancelledError, ValueError):
+            call.cancel()
+
+    def _stream(
+        self,
+        begin: Callable[[float | None], _Stream[_Response]],
+        complete: Callable[[], bool],
+        timeout: float | None = None,
+    ) -> Iterator[_Response]:
+        """Yield the messages of a stream, begun again whenever it breaks.
+
+        Args:
+            begin: Starts the stream from where it is now, with a time limit.
+            complete: Whether a stream that ended in good order was whole.
+            timeout: Seconds for all of it, or None.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        outage = Outage(self._reconnect_timeout if self._reached else self._connect_timeout)
+        while True:
+            self._check_open()
+            error: grpc.RpcError | None = None
+            call = begin(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            try:
+                for message in call:
+                    self._reached = True
+                    outage.over(self._reconnect_timeout)
+                    yield message
+                if complete():
+                    return
+            except grpc.RpcError as broken:
+                error = broken
+            finally:
+                # Also when the caller loses interest: the daemon stops sending.
+                call.cancel()
+            self._check_open()
+            if deadline is not None and (_out_of_time(error) or time.monotonic() >= deadline):
+                raise WaitTimeout
+            if error is not None and not interrupted(error):
+                raise translate(error, self._socket) from error
+            if outage.too_long():
+                raise self._gone(error) from error
+            self._closed.wait(outage.pause())
+
+    def _gone(self, error: grpc.RpcError | None) -> WSCleanError:
+        if error is None:
+            return DaemonFailed(
+                f"cannot follow the job: wsclean-workerd at {self._socket} ends the stream again "
+                "and again before the job has ended. Its log may say why",
+            )
+        return translate(error, self._socket)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise ClientClosed("cannot call wsclean-workerd: this client has been closed")
+
+
+def _out_of_time(error: grpc.RpcError | None) -> bool:
+    return error is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -62,7 +62,7 @@ class Observation:
     @property
     def frequencies(self) -> NDArray[np.float64]:
         """The frequencies of the channels in Hz, shape (channels,)."""
-        return self.start_hz + self.width_hz * np.arange(self.channels)
+        return self.start_hz + self.width_hz * np.arange(self.channels, dtype=np.float64)
 
 
 def antenna_positions(count: int) -> NDArray[np.float64]:
@@ -168,7 +168,9 @@ def simulate(path: Path, observation: Observation) -> None:
     first, second = np.triu_indices(observation.antennas, k=1)
     places = equatorial(positions)
     duration = observation.times * observation.interval
-    since = (np.arange(observation.times) + 0.5) * observation.interval - duration / 2
+    since = (
+        np.arange(observation.times, dtype=np.float64) + 0.5
+    ) * observation.interval - duration / 2
     hour_angles = since * (2 * math.pi / 86164.0905)
     uvw = baseline_uvw(
         places[second] - places[first],

@@ -41,7 +41,7 @@ class Direction:
         hours, minutes, seconds = _sexagesimal(self.ra * 12 / math.pi)
         return f"{hours:02d}h{minutes:02d}m{seconds:09.6f}s"
 
-    def dms(self, separators: str = "dms") -> str:
+    def dms(self, separators: tuple[str, str, str] = ("d", "m", "s")) -> str:
         """Declination as WSClean reads it, for example +55d22m54.000000s."""
         degrees, minutes, seconds = _sexagesimal(abs(self.dec) * 180 / math.pi)
         sign = "-" if self.dec < 0 else "+"
@@ -108,7 +108,7 @@ def write_source_list(sky: Sky, path: Path, *, frequency_hz: float) -> None:
     lines = [header]
     for source in sky.sources:
         ra = source.direction.hms().replace("h", ":").replace("m", ":").rstrip("s")
-        dec = source.direction.dms("...").rstrip(".")
+        dec = source.direction.dms((".", ".", ".")).rstrip(".")
         lines.append(
             f"{source.name},POINT,{ra},{dec},{source.flux:.6f},[0.0],false,{frequency_hz:.1f},,,",
         )

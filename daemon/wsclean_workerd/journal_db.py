@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import uuid
 from typing import TYPE_CHECKING
@@ -54,6 +55,9 @@ class JournalDb:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            # Command lines are nobody else's business; SQLite gives the files that
+            # it makes beside this one the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(
                 path,
                 timeout=_BUSY_SECONDS,
@@ -61,7 +65,7 @@ class JournalDb:
                 check_same_thread=False,
             )
             self._prepare()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise StartError(
                 f"cannot read the journal {path}: {error}. Restore it from a backup, or move it "
                 "away to start without its jobs",
@@ -128,7 +132,7 @@ class JournalDb:
             f"SELECT {_COLUMNS} FROM jobs WHERE uid = ? AND request_id = ?",  # noqa: S608 - constant
             (job.order.user.uid, job.request_id),
         ).fetchone()
-        return decode(*row)
+        return self._job(row)
 
     def update(self, job: Job) -> None:
         """Write a job that has changed."""
@@ -181,7 +185,7 @@ class JournalDb:
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM jobs WHERE live = 1 ORDER BY id",  # noqa: S608 - constant
         )
-        return [decode(*row) for row in rows]
+        return [self._job(row) for row in rows]
 
     def get(self, job_id: JobId) -> Job | None:
         """One job, or None."""
@@ -189,7 +193,7 @@ class JournalDb:
             f"SELECT {_COLUMNS} FROM jobs WHERE id = ?",  # noqa: S608 - constant
             (job_id,),
         ).fetchone()
-        return None if row is None else decode(*row)
+        return None if row is None else self._job(row)
 
     def page(self, states: Collection[JobState], before: int | None, limit: int) -> list[Job]:
         """Some jobs, newest first.
@@ -211,4 +215,13 @@ class JournalDb:
             " ORDER BY id DESC LIMIT ?",
             (*values, limit),
         )
-        return [decode(*row) for row in rows]
+        return [self._job(row) for row in rows]
+
+    def _job(self, row: tuple[int, str | None, str, str]) -> Job:
+        try:
+            return decode(*row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StartError(
+                f"cannot read the journal {self.path}: the record of job {row[0]} is damaged "
+                f"({type(error).__name__}: {error}). Restore the journal from a backup",
+            ) from None

@@ -83,7 +83,11 @@ def test_what_cannot_run_is_refused_with_the_words_for_it(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("-name", "im", "a.ms"), ("-size", "512", "512", "a.ms"), ("-name", "/stage/x", "-name", "im")],
+    [
+        ("-name", "im", "a.ms"),
+        ("-size", "512", "512", "a.ms"),
+        ("-name", "/stage/x", "-name", "im"),
+    ],
 )
 def test_images_that_nobody_would_find_are_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(OutputWouldBeLost, match=r"not below a mount.*/stage \(as /data\)"):

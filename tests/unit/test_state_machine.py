@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.jobs import at, make_job
 
+from support.jobs import at, make_job
 from wsclean_workerd.events import (
     ArmTimer,
     AttachJob,
@@ -250,7 +250,7 @@ def test_after_a_reboot_times_are_as_long_ago_as_the_wall_clock_says() -> None:
 
 def test_every_handler_is_reached_by_a_state_it_can_lead_to() -> None:
     reachable = {JobState.QUEUED, JobState.HELD}
-    for (_, _), transition in TRANSITIONS.items():
+    for transition in TRANSITIONS.values():
         reachable |= transition.targets
     assert reachable == set(JobState)
 

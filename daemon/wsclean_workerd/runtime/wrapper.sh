@@ -12,6 +12,9 @@ cd -- "$1" || exit 1
 launch=$2
 shift 2
 
+# Its own streams may end in a pipe that nobody reads, or reads no longer.
+exec </dev/null >/dev/null 2>&1
+
 # The write end of `alive` is held before the claim is made, so a claim without a
 # writer is a dead job and never one about to begin. Opening it for reading as
 # well spares the wait for a reader: the daemon may be away.
@@ -21,7 +24,7 @@ trap '' PIPE
 # The claim decides once and for all whether this start happens: the daemon makes
 # it itself when it gives up waiting. noclobber makes it atomic (O_EXCL).
 set -C
-true 2>/dev/null >"claim-$launch" || exit 0
+true >"claim-$launch" || exit 0
 set +C
 echo $$ >wrapper
 echo started >&9
@@ -31,10 +34,11 @@ echo started >&9
 # meaning back, which the job expects.
 (
     trap - PIPE
-    exec setsid "$@" sh ./command </dev/null >/dev/null 2>&1
+    exec setsid "$@" sh ./command
 )
 status=$?
 
 # Written under another name first, so that it is there whole or not at all.
 echo $status >exit.new && mv exit.new exit
 echo exited >&9
+exit 0

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.jobs import at, make_job
+from wsclean_workerd.errors import JournalUnavailable, StartError
+from wsclean_workerd.journal import Journal
+from wsclean_workerd.journal_db import JournalDb
+from wsclean_workerd.model import Job, JobId, JobState, Reason, Stop
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = Journal(tmp_path / "journal.db")
+    yield journal
+    await journal.close()
+
+
+FULL = make_job(
+    request_id="r",
+    state=JobState.STOPPING,
+    reason=Reason("RUN_TIMEOUT", "ä"),
+    stop=Stop(JobState.TIMED_OUT, Reason("RUN_TIMEOUT", "ä")),
+    launch=3,
+    refusals=1,
+    container="c1",
+    started=at(3),
+)
+
+
+async def test_a_job_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    await journal.insert(make_job(request_id="r"))
+    await journal.update(FULL)
+    await journal.close()
+    again = Journal(tmp_path / "journal.db")
+    assert again.instance == journal.instance
+    assert await again.load("boot") == ([FULL], 1, False)
+    assert await again.get(JobId(1)) == FULL
+    await again.close()
+
+
+async def test_another_boot_is_noticed_once(journal: Journal) -> None:
+    await journal.load("one")
+    assert (await journal.load("one"))[2] is False
+    assert (await journal.load("two"))[2] is True
+    assert (await journal.load("two"))[2] is False
+
+
+async def test_only_jobs_that_are_over_and_gone_are_not_live(journal: Journal) -> None:
+    ended = {"state": JobState.SUCCEEDED, "reason": Reason("SUCCEEDED", "x"), "ended": at(5)}
+    for job in (make_job(1), make_job(2), make_job(3)):
+        await journal.insert(job)
+    await journal.update(make_job(2, **ended))
+    await journal.update(make_job(3, **ended, lingering=True))
+    jobs, last, _ = await journal.load("boot")
+    assert ([job.id for job in jobs], last) == ([1, 3], 3)
+
+
+async def test_a_request_id_belongs_to_one_job_of_a_user(journal: Journal) -> None:
+    first, second = make_job(1, request_id="r"), make_job(2, request_id="r")
+    user = replace(second.order.user, uid=7)
+    other = replace(second, id=JobId(3), order=replace(second.order, user=user))
+    results = await asyncio.gather(*(journal.insert(job) for job in (first, second, other)))
+    assert [job.id for job in results] == [1, 1, 3]
+    assert await journal.get(JobId(2)) is None
+
+
+async def test_jobs_without_request_id_are_all_different(journal: Journal) -> None:
+    results = await asyncio.gather(*(journal.insert(make_job(number)) for number in (1, 2)))
+    assert [job.id for job in results] == [1, 2]
+
+
+async def test_pages_are_newest_first_and_can_be_filtered(journal: Journal) -> None:
+    for number in range(1, 6):
+        state = JobState.HELD if number % 2 else JobState.QUEUED
+        await journal.insert(make_job(number, state=state))
+
+    async def ids(*states: JobState, before: int | None = None, limit: int = 10) -> list[int]:
+        return [job.id for job in await journal.page(states, before=before, limit=limit)]
+
+    assert await ids(limit=2) == [5, 4]
+    assert await ids(before=4, limit=2) == [3, 2]
+    assert await ids(JobState.HELD) == [5, 3, 1]
+    assert await ids(JobState.HELD, JobState.QUEUED, before=3) == [2, 1]
+
+
+async def test_what_comes_while_a_commit_is_under_way_is_committed_together(
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commits: list[None] = []
+    commit = JournalDb.commit
+
+    def counted(database: JournalDb) -> None:
+        commits.append(None)
+        commit(database)
+
+    monkeypatch.setattr(JournalDb, "commit", counted)
+    await asyncio.gather(*(journal.insert(make_job(number)) for number in range(1, 501)))
+    assert len(commits) < 50
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Lets no file of this process grow, which is what a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("full_disk")
+async def test_a_disk_that_takes_nothing_loses_nothing(journal: Journal) -> None:
+    await journal.insert(make_job(1))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # SQLite gets EFBIG; SIGXFSZ is ignored by Python.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    change = journal.update(make_job(1, state=JobState.HELD))
+    with pytest.raises(JournalUnavailable, match=r"cannot write the journal.*try again later"):
+        await journal.insert(make_job(2))
+    assert "cannot write the journal" in str(journal.failure)
+    assert not change.done()
+    known = await journal.get(JobId(1))
+    assert known is not None
+    assert known.state is JobState.QUEUED
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    await asyncio.wait_for(change, 30)
+    assert str(journal.failure) == "None"
+    known = await journal.get(JobId(1))
+    assert known is not None
+    assert known.state is JobState.HELD
+    assert (await journal.insert(make_job(2))).id == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database, not at all" * 100, b"SQLite format 3\0" * 99]
+)
+def test_a_file_that_is_no_journal_is_never_written_over(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(content)
+    with pytest.raises(StartError, match=r"cannot read the journal.*journal\.db"):
+        JournalDb(path)
+    assert path.read_bytes() == content
+
+
+def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    JournalDb(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StartError, match="version 99, this daemon knows 1"):
+        JournalDb(path)
+
+
+def test_another_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    with pytest.raises(StartError, match="no journal of wsclean-workerd"):
+        JournalDb(path)
+
+
+def test_a_record_that_cannot_be_read_is_an_error_and_not_a_job_less(tmp_path: Path) -> None:
+    database = JournalDb(tmp_path / "journal.db")
+    database.begin()
+    database.insert(make_job(1))
+    database.commit()
+    database._connection.execute("UPDATE jobs SET record = '{}'")
+    with pytest.raises(StartError, match="job 1"):
+        database.live()
+    database.close()
+
+
+def test_the_file_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    JournalDb(tmp_path / "journal.db").close()
+    assert (tmp_path / "journal.db").stat().st_mode & 0o777 == 0o600
+    assert os.geteuid() == (tmp_path / "journal.db").stat().st_uid
+
+
+def test_numbers_are_never_given_twice(tmp_path: Path) -> None:
+    database = JournalDb(tmp_path / "journal.db")
+    database.begin()
+    database.insert(make_job(41))
+    database._connection.execute("DELETE FROM jobs")
+    database.commit()
+    assert database.last_id() == 41
+    database.close()
+
+
+def test_a_job_has_nothing_that_a_record_forgets() -> None:
+    """A field that is added to a job has to be added to its record."""
+    from wsclean_workerd.records import decode, encode  # noqa: PLC0415
+
+    job: Job = replace(FULL, exit_status=3, ended=at(9), lingering=True)
+    assert decode(job.id, job.request_id, job.state.name, encode(job)) == job

@@ -1,0 +1,212 @@
+"""Job folders, and the scripts that run in the container, run here by the host's shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from support.daemon import DEADLINE, await_line, holders
+from wsclean_workerd.alive import AliveWatch
+from wsclean_workerd.model import JobId, User
+from wsclean_workerd.spool import KILLER, WRAPPER, JobFolder, Spool
+
+ME = User(uid=os.geteuid(), gid=os.getegid())
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool", str(tmp_path / "spool"))
+    spool.prepare()
+    return spool
+
+
+@pytest.fixture
+def folder(spool: Spool) -> JobFolder:
+    return spool.job(JobId(7))
+
+
+def wrapper(spool: Spool, folder: JobFolder, launch: int = 1) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sh", spool.script_inside(WRAPPER), folder.path, str(launch)])
+
+
+def run(spool: Spool, folder: JobFolder, script: str, launch: int = 1) -> int | None:
+    folder.prepare(f"exec >>stdout 2>>stderr\n{script}\n", ME)
+    assert wrapper(spool, folder, launch).wait(DEADLINE) == 0
+    return folder.look(launch).status
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 42", 42), ("kill -KILL $$", 137), ("exec no-such-program", 127)],
+)
+def test_the_wrapper_writes_the_exit_status(
+    spool: Spool,
+    folder: JobFolder,
+    script: str,
+    status: int,
+) -> None:
+    assert run(spool, folder, script) == status
+
+
+def test_the_wrapper_leaves_signals_as_a_program_expects_them(
+    spool: Spool,
+    folder: JobFolder,
+) -> None:
+    run(spool, folder, "grep -E 'Sig(Ign|Blk)' /proc/self/status")
+    lines = (folder.path / "stdout").read_text().splitlines()
+    # Python, whose child the wrapper is here, ignores nothing in children.
+    assert [int(line.split()[1], 16) for line in lines] == [0, 0]
+
+
+def test_a_job_that_the_daemon_has_claimed_never_runs(spool: Spool, folder: JobFolder) -> None:
+    folder.prepare("touch ran", ME)
+    assert folder.claim(1)
+    assert wrapper(spool, folder).wait(DEADLINE) == 0
+    assert not (folder.path / "ran").exists()
+    assert not folder.look(1).claimed
+    # A daemon that was killed right after claiming learns that it has won.
+    assert folder.claim(1)
+
+
+def test_a_job_that_has_run_cannot_be_claimed(spool: Spool, folder: JobFolder) -> None:
+    run(spool, folder, "exit 0")
+    assert not folder.claim(1)
+    assert folder.look(1).claimed
+
+
+def test_of_many_that_want_a_start_one_gets_it(spool: Spool, folder: JobFolder) -> None:
+    for launch in range(1, 11):
+        folder.prepare("echo ran >>stdout", ME)
+        wrappers = [wrapper(spool, folder, launch) for _ in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            claims = list(pool.map(folder.claim, [launch] * 4))
+        for each in wrappers:
+            each.wait(DEADLINE)
+        assert len(set(claims)) == 1
+        lines = (folder.path / "stdout").read_text().splitlines()
+        assert len(lines) == (not claims[0])
+        (folder.path / "stdout").unlink()
+
+
+def test_preparing_again_keeps_the_output(folder: JobFolder) -> None:
+    folder.prepare("one", ME)
+    (folder.path / "stdout").write_text("kept")
+    folder.prepare("two", ME)
+    assert (folder.path / "stdout").read_text() == "kept"
+    assert (folder.path / "command").read_text() == "two"
+
+
+def test_output_behind_a_link_is_not_read(folder: JobFolder, tmp_path: Path) -> None:
+    folder.prepare("", ME)
+    (tmp_path / "secret").write_text("x")
+    (folder.path / "stdout").unlink()
+    (folder.path / "stdout").symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        folder.open_output("stdout")
+
+
+async def test_alive_says_when_the_last_process_is_gone(spool: Spool, folder: JobFolder) -> None:
+    folder.prepare("setsid sh -c 'echo $$ >>stdout; exec sleep 600' & exit 5", ME)
+    with AliveWatch(folder.open_alive(), begun=False) as watch:
+        process = wrapper(spool, folder)
+        await asyncio.to_thread(process.wait, DEADLINE)
+        while folder.look(1).status is None:
+            assert await asyncio.wait_for(watch.news(), DEADLINE)
+        (left,) = holders(folder.path / "alive")
+        os.kill(left, signal.SIGKILL)
+        while await asyncio.wait_for(watch.news(), DEADLINE):
+            pass
+    assert holders(folder.path / "alive") == set()
+
+
+async def test_alive_of_a_job_that_has_not_begun_says_nothing(folder: JobFolder) -> None:
+    folder.prepare("", ME)
+    with AliveWatch(folder.open_alive(), begun=False) as watch, pytest.raises(TimeoutError):
+        await asyncio.wait_for(watch.news(), 0.2)
+
+
+async def test_alive_of_a_dead_job_says_so_at_once(spool: Spool, folder: JobFolder) -> None:
+    run(spool, folder, "exit 0")
+    with AliveWatch(folder.open_alive(), begun=True) as watch:
+        assert await asyncio.wait_for(watch.news(), DEADLINE) is False
+
+
+async def test_what_a_job_writes_to_alive_wakes_and_harms_nothing(
+    spool: Spool,
+    folder: JobFolder,
+) -> None:
+    folder.prepare("head -c 1000000 /dev/zero >&9; exit 3", ME)
+    with AliveWatch(folder.open_alive(), begun=False) as watch:
+        process = wrapper(spool, folder)
+        while await asyncio.wait_for(watch.news(), DEADLINE):
+            pass
+        assert process.wait(DEADLINE) == 0
+    assert folder.look(1).status == 3
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "exec sleep 600",
+        "setsid sleep 600 & wait",
+        # Twice forked, out of the session, and nothing of the job open any more.
+        "(setsid sh -c 'exec 9>&- sleep 600' &) ; sleep 600",
+        # Without the mark, but with what the job's life hangs on.
+        "env -i setsid sleep 600 & wait",
+        "kill -STOP $$",
+        "trap : TERM INT HUP; while :; do sleep 1; done",
+    ],
+)
+def test_the_killer_finds_every_process_and_spares_the_wrapper(
+    spool: Spool,
+    folder: JobFolder,
+    escape: str,
+) -> None:
+    mark = "WSCLEAN_WORKERD_MARK=test/7/1/"
+    folder.prepare(f"export {mark}\nexec >>stdout\necho up\n{escape}\n", ME)
+    process = wrapper(spool, folder)
+    await_line(folder.path / "stdout", "up")
+    for signal_name in ("TERM", "KILL"):
+        subprocess.run(
+            ["sh", spool.script_inside(KILLER), folder.path, mark, signal_name],
+            check=True,
+            timeout=DEADLINE,
+        )
+    assert process.wait(DEADLINE) == 0
+    assert folder.look(1).status in {128 + signal.SIGKILL, 128 + signal.SIGTERM}
+    assert marked(mark) == set()
+    assert holders(folder.path / "alive") == set()
+
+
+def marked(mark: str) -> set[int]:
+    """The processes of this host that carry a mark and are no zombies."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.add(int(path.parts[2]))
+        except OSError:
+            continue
+    return found
+
+
+def test_the_killer_leaves_other_jobs_alone(spool: Spool, folder: JobFolder) -> None:
+    other = spool.job(JobId(70))
+    processes = []
+    for each, mark in ((folder, "test/7/1/"), (other, "test/70/1/")):
+        each.prepare(f"export WSCLEAN_WORKERD_MARK={mark}\necho up >>stdout\nsleep 600", ME)
+        processes.append(wrapper(spool, each))
+        await_line(each.path / "stdout", "up")
+    kill = ["sh", spool.script_inside(KILLER)]
+    subprocess.run([*kill, folder.path, "WSCLEAN_WORKERD_MARK=test/7/1/", "KILL"], check=True)
+    assert processes[0].wait(DEADLINE) == 0
+    assert processes[1].poll() is None
+    assert other.look(1).status is None
+    subprocess.run([*kill, other.path, "WSCLEAN_WORKERD_MARK=test/70/1/", "KILL"], check=True)
+    assert processes[1].wait(DEADLINE) == 0

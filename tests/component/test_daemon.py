@@ -260,7 +260,9 @@ def test_errors_are_rich(daemon: DaemonProcess) -> None:
         spec = pb.JobSpec(command=["sh"], working_directory="/", run_timeout=Duration())
         with pytest.raises(grpc.RpcError) as caught:
             stub_of(channel).SubmitJob(pb.SubmitJobRequest(spec=spec), timeout=DEADLINE)
-        metadata: dict[str, Any] = dict(iter(caught.value.trailing_metadata()))
+        # The stubs know nothing of this: a pair of key and value, that is a tuple.
+        pairs: Any = caught.value.trailing_metadata()
+        metadata: dict[str, Any] = dict(pairs)
         status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
         info = error_details_pb2.ErrorInfo()
         assert status.details[0].Unpack(info)

@@ -1,0 +1,276 @@
+"""The daemon's inside with a runtime whose faults are scripted, and real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from support.daemon import DEADLINE
+from support.faults import AWAY, FaultyRuntime
+from wsclean_workerd.announcer import Announcer
+from wsclean_workerd.attendant import Attendant
+from wsclean_workerd.command import CommandRules
+from wsclean_workerd.config import Config
+from wsclean_workerd.errors import (
+    JournalUnavailable,
+    LaunchRefused,
+    NoSuchJob,
+    RuntimeUnavailable,
+    ShuttingDown,
+)
+from wsclean_workerd.events import Signal
+from wsclean_workerd.journal import Journal
+from wsclean_workerd.journal_db import JournalDb
+from wsclean_workerd.keeper import RuntimeKeeper
+from wsclean_workerd.model import Job, JobId, JobSpec, JobState, Mount, Patience, Reason
+from wsclean_workerd.paths import PathMapper
+from wsclean_workerd.runtime.native import NativeRuntime
+from wsclean_workerd.spool import Spool
+from wsclean_workerd.supervisor import Supervisor
+
+PATIENCE = Patience(start=0.5, grace=0.3, kill=0.5, rekill=0.5, refusals=2)
+CANCEL = Reason("CANCELLED", "was cancelled")
+
+
+@dataclass
+class Parts:
+    folder: Path
+    runtime: FaultyRuntime
+    journal: Journal
+    announcer: Announcer
+    keeper: RuntimeKeeper
+    supervisor: Supervisor
+    spool: Spool
+
+    async def submit(self, script: str, **fields: object) -> Job:
+        spec = JobSpec(command=("sh", "-c", script), working_directory=str(self.folder))
+        return await self.supervisor.submit(replace(spec, **fields), None)  # type: ignore[arg-type]
+
+    async def until(self, job: Job, wanted: Callable[[Job], bool]) -> Job:
+        """Wait until a job is as wanted, told by announcements."""
+        with self.announcer.subscribe({job.id}) as subscription:
+            subscription.offer(await self.supervisor.get(job.id))
+            async with asyncio.timeout(DEADLINE):
+                while True:
+                    for news in await subscription.next():
+                        if wanted(news):
+                            return news
+
+    async def ended(self, job: Job) -> Job:
+        return await self.until(job, lambda news: news.state.ended)
+
+    def output(self, job: Job) -> str:
+        return (self.spool.job(job.id).path / "stdout").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    user = Config.model_validate(
+        {"runtime": "native", "jobs": {"run_as": "0:0"}, "mounts": [{"host": str(tmp_path)}]},
+    ).user
+    spool = Spool(tmp_path / "spool", str(tmp_path / "spool"))
+    spool.prepare()
+    journal = Journal(tmp_path / "journal.db")
+    native = NativeRuntime(instance=journal.instance, spool=spool, programs=["sh"], user=user)
+    runtime = FaultyRuntime(native)
+    announcer = Announcer()
+    changed: list[Callable[[], None]] = []
+    keeper = RuntimeKeeper(
+        runtime,
+        busy=lambda: False,
+        changed=lambda: changed[0](),
+    )
+    supervisor = Supervisor(
+        rules=CommandRules(
+            programs=["sh"],
+            mapper=PathMapper([Mount(str(tmp_path), str(tmp_path))]),
+            elsewhere="/",
+            user=user,
+            umask=0o022,
+            run_timeout=None,
+            queue_timeout=None,
+        ),
+        slots=2,
+        patience=PATIENCE,
+        journal=journal,
+        announcer=announcer,
+        condition=lambda: keeper.condition,
+        changed=lambda: None,
+    )
+    changed.append(supervisor.schedule)
+    executor = ThreadPoolExecutor(2)
+    attendant = Attendant(
+        instance=journal.instance,
+        spool=spool,
+        runtime=runtime,
+        executor=executor,
+        tell=supervisor.tell,
+        runtime_failed=keeper.failed,
+    )
+    await supervisor.start(attendant)
+    task = asyncio.create_task(keeper.run())
+    yield Parts(tmp_path, runtime, journal, announcer, keeper, supervisor, spool)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await supervisor.close()
+    await attendant.close()
+    await journal.close()
+    executor.shutdown()
+
+
+async def test_a_launch_that_meets_no_engine_is_tried_again(parts: Parts) -> None:
+    parts.runtime.launches = [AWAY, AWAY]
+    parts.runtime.ensures = []
+    job = await parts.ended(await parts.submit("echo ran"))
+    assert (job.state, job.launch, job.refusals) == (JobState.SUCCEEDED, 3, 0)
+    assert parts.output(job) == "ran\n"
+    assert job.container == "container-3"
+
+
+async def test_a_launch_that_took_effect_although_it_failed_runs_once(parts: Parts) -> None:
+    parts.runtime.launches = ["late"]
+    job = await parts.until(
+        await parts.submit("echo ran"),
+        lambda news: news.state is JobState.SUCCEEDED,
+    )
+    await parts.runtime.launch_late()
+    await parts.until(job, lambda news: not news.lingering)
+    assert parts.output(job) == "ran\n"
+
+
+async def test_a_job_that_is_refused_again_and_again_fails_and_frees_its_slot(
+    parts: Parts,
+) -> None:
+    parts.runtime.launches = [LaunchRefused("no sh in the image")] * PATIENCE.refusals
+    job = await parts.ended(await parts.submit("echo ran"))
+    assert job.state is JobState.FAILED
+    assert job.reason == Reason("CANNOT_START", "cannot be started: no sh in the image")
+    assert parts.supervisor.slots_used == 0
+
+
+async def test_a_launch_that_never_arrives_is_given_up_and_tried_again(parts: Parts) -> None:
+    parts.runtime.launches = ["never"]
+    job = await parts.ended(await parts.submit("echo ran"))
+    assert (job.state, job.launch) == (JobState.SUCCEEDED, 2)
+    assert parts.output(job) == "ran\n"
+
+
+async def test_a_kill_that_cannot_be_sent_is_sent_later(parts: Parts) -> None:
+    job = await parts.submit("trap : TERM; echo up; while :; do sleep 1; done")
+    await parts.until(job, lambda news: news.state is JobState.RUNNING)
+    parts.runtime.signals = [AWAY, AWAY, AWAY]
+    await parts.supervisor.cancel(job.id, CANCEL)
+    job = await parts.ended(job)
+    assert (job.state, job.reason, job.exit_status) == (JobState.CANCELLED, CANCEL, 137)
+
+
+async def test_cancelling_a_job_that_is_being_started_keeps_it_from_running(
+    parts: Parts,
+) -> None:
+    parts.runtime.launches = ["never"]
+    job = await parts.submit("echo ran")
+    await parts.until(job, lambda news: news.state is JobState.STARTING)
+    await parts.supervisor.cancel(job.id, CANCEL)
+    job = await parts.ended(job)
+    assert (job.state, job.started) == (JobState.CANCELLED, None)
+
+
+async def test_a_lost_runtime_is_made_ready_again_and_jobs_wait_meanwhile(parts: Parts) -> None:
+    first = await parts.ended(await parts.submit("exit 0"))
+    parts.runtime.ensures = [AWAY, AWAY]
+    parts.runtime.breaks.set()
+    job = await parts.submit("exit 0")
+    job = await parts.ended(job)
+    assert (first.container, job.container) != (None, None)
+    assert parts.keeper.condition.ready
+
+
+async def test_what_the_runtime_lacks_is_its_condition(parts: Parts) -> None:
+    problem = RuntimeUnavailable("IMAGE_MISSING", "there is no image x")
+    parts.runtime.ensures = [problem] * 3
+    seen = []
+    over = asyncio.Event()
+
+    def changed() -> None:
+        seen.append(parts.keeper.condition)
+        if parts.keeper.condition.ready:
+            over.set()
+
+    parts.keeper._changed = changed
+    parts.runtime.breaks.set()
+    await asyncio.wait_for(over.wait(), DEADLINE)
+    assert seen[0].reason == Reason("IMAGE_MISSING", "there is no image x")
+    assert not seen[0].ready
+
+
+async def test_a_folder_that_is_gone_loses_the_job_and_says_so(parts: Parts) -> None:
+    job = await parts.submit("echo up; sleep 600")
+    job = await parts.until(job, lambda news: news.state is JobState.RUNNING)
+    # What a second daemon would find that was started after the folder was removed.
+    attendant = parts.supervisor._hands
+    await attendant._unwatch(job.id)
+    alive = parts.spool.job(job.id).path / "alive"
+    alive.rename(alive.with_name("elsewhere"))
+    attendant.attach(job)
+    lost = await parts.ended(job)
+    assert lost.state is JobState.LOST
+    assert lost.reason is not None
+    assert lost.reason.code == "FOLDER_UNREADABLE"
+    alive.with_name("elsewhere").rename(alive)
+    await parts.runtime.real.signal(job, Signal.KILL)
+
+
+async def test_a_journal_that_takes_nothing_refuses_jobs_and_starts_none(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit = JournalDb.commit
+
+    def full(_: JournalDb) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(JournalDb, "commit", full)
+    with pytest.raises(JournalUnavailable, match="disk is full"):
+        await parts.submit("echo ran")
+    assert parts.supervisor.refusing is not None
+    assert parts.supervisor.counts() == {}
+    monkeypatch.setattr(JournalDb, "commit", commit)
+    job = await parts.ended(await parts.submit("echo ran"))
+    assert parts.output(job) == "ran\n"
+    assert parts.supervisor.refusing is None
+
+
+async def test_a_caller_that_gives_up_while_its_job_is_written_leaves_a_whole_job(
+    parts: Parts,
+) -> None:
+    caller = asyncio.create_task(parts.submit("echo ran"))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    job = await parts.ended(await parts.supervisor.get(await _only(parts)))
+    assert job.state is JobState.SUCCEEDED
+
+
+async def _only(parts: Parts) -> JobId:
+    with parts.announcer.subscribe() as subscription:
+        for job in parts.supervisor.live():
+            subscription.offer(job)
+        async with asyncio.timeout(DEADLINE):
+            return (await subscription.next())[0].id
+
+
+async def test_a_daemon_that_ends_accepts_nothing(parts: Parts) -> None:
+    await parts.supervisor.close()
+    with pytest.raises(ShuttingDown):
+        await parts.submit("echo ran")
+
+
+async def test_there_is_no_job_that_was_not_submitted(parts: Parts) -> None:
+    with pytest.raises(NoSuchJob, match="there is no job 12"):
+        await parts.supervisor.get(JobId(12))

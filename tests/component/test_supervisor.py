@@ -80,12 +80,11 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     native = NativeRuntime(instance=journal.instance, spool=spool, programs=["sh"], user=user)
     runtime = FaultyRuntime(native)
     announcer = Announcer()
-    changed: list[Callable[[], None]] = []
-    keeper = RuntimeKeeper(
-        runtime,
-        busy=lambda: False,
-        changed=lambda: changed[0](),
-    )
+
+    def changed() -> None:
+        supervisor.schedule()
+
+    keeper = RuntimeKeeper(runtime, busy=lambda: False, changed=changed)
     supervisor = Supervisor(
         rules=CommandRules(
             programs=["sh"],
@@ -103,7 +102,6 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         condition=lambda: keeper.condition,
         changed=lambda: None,
     )
-    changed.append(supervisor.schedule)
     executor = ThreadPoolExecutor(2)
     attendant = Attendant(
         instance=journal.instance,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import docker
 import pytest
-from conftest import IMAGE, DockerDaemon
 from grpc_health.v1 import health_pb2
 
 from support.daemon import DEADLINE, await_line
+from support.docker_daemon import IMAGE, DockerDaemon
 from support.proxy import EngineProxy
 from wsclean_client import (
     JobCancelled,

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DockerDaemon
 
 from checks import check_model_data, check_restored_image
 from simulate_ms import Observation, simulate
 from sky import DEMO_SKY
+from support.docker_daemon import DockerDaemon
 from workflow import Workflow
 from wsclean_client import JobFailed, WSCleanClient
 

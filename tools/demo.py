@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from checks import CheckFailed, Measurement, check_model_data, check_restored_image
-from dev import DATA, DEV, ENV, ROOT
+from dev import DATA, DEV, ENV
 from plot import plot_image
 from sky import DEMO_SKY
 from workflow import Timed, Workflow
@@ -67,7 +67,7 @@ def _report(steps: list[Timed], found: list[Measurement], *, container: str) -> 
     print("Checked against the simulated sky:")
     for measurement in found:
         print(f"  {measurement}")
-    print(f"FITS files and image.png are in {RESULTS.relative_to(ROOT)}")
+    print(f"FITS files and image.png are in {os.path.relpath(RESULTS)}")
 
 
 def _environment() -> dict[str, str]:

@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-DEV = ROOT / ".dev"
+DEV = Path(os.environ.get("DEV_DIR", ROOT / ".dev"))
+"""Where everything of the instance is; another folder makes another instance."""
+
 DATA = DEV / "data"
 CONFIG = DEV / "workerd.toml"
 PID_FILE = DEV / "workerd.pid"
@@ -56,7 +59,7 @@ def up() -> None:
         _start_daemon()
     _await_ready()
     ENV.write_text(_environment(host, measurement_set), encoding="utf-8")
-    print(f"wsclean-workerd runs (process {PID_FILE.read_text().strip()}); to use it:")
+    print(f"wsclean-workerd runs (process {_daemon()}); to use it:")
     print(f"  . {os.path.relpath(ENV)}")
 
 
@@ -65,7 +68,8 @@ def down() -> None:
     pid = _daemon()
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
-        _await_end(pid)
+        if not _await_end(pid, STOP_SECONDS):
+            os.kill(pid, signal.SIGKILL)
     PID_FILE.unlink(missing_ok=True)
     host = subprocess.run(
         [ROOT / "tools/engine", "host"], capture_output=True, text=True, check=False
@@ -143,16 +147,16 @@ def _run_folder() -> Path:
     folder = DEV / "run"
     if len(os.fsencode(folder / "workerd.sock")) <= SOCKET_BYTES:
         return folder
-    return Path(tempfile.gettempdir()) / f"wsclean-workerd-{_checkout()}"
+    return Path(tempfile.gettempdir()) / f"wsclean-workerd-{_instance()}"
 
 
-def _checkout() -> str:
-    """What tells this checkout from others on the same engine."""
-    return hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
+def _instance() -> str:
+    """What tells this instance from others on the same engine."""
+    return hashlib.sha256(os.fsencode(DEV)).hexdigest()[:8]
 
 
 def _container() -> str:
-    return f"wsclean-workerd-dev-{_checkout()}"
+    return f"wsclean-workerd-dev-{_instance()}"
 
 
 def _config(host: str) -> str:
@@ -219,27 +223,38 @@ def _await_ready() -> None:
     with grpc.insecure_channel(target) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=SERVICE)
+        answers = health.Watch(request, timeout=READY_SECONDS, wait_for_ready=True)
+        # A daemon that cannot start ends at once: no reason to wait for its socket.
+        pid = _daemon()
+        threading.Thread(target=_cancel_at_end, args=(pid, answers), daemon=True).start()
         try:
-            for answer in health.Watch(request, timeout=READY_SECONDS, wait_for_ready=True):
+            for answer in answers:
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
-        except grpc.RpcError as error:
-            reason = error
-        else:
-            reason = grpc.RpcError("the daemon has ended")
+        except grpc.RpcError:
+            pass
     print("".join(LOG.read_text(encoding="utf-8").splitlines(keepends=True)[-20:]), file=sys.stderr)
-    sys.exit(f"error: the daemon does not become ready, the end of {LOG} is above: {reason}")
+    state = "has ended" if _daemon() is None else "does not become ready"
+    sys.exit(f"error: the daemon {state}, the end of {LOG} is above")
 
 
-def _await_end(pid: int) -> None:
+def _cancel_at_end(pid: int | None, call: Any) -> None:
+    """Cancel a call when a process ends."""
+    if pid is not None:
+        _await_end(pid, None)
+    call.cancel()
+
+
+def _await_end(pid: int, seconds: float | None) -> bool:
+    """Wait until a process has ended; return whether it has."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
-    ended, _, _ = select.select([descriptor], [], [], STOP_SECONDS)
-    os.close(descriptor)
-    if not ended:
-        os.kill(pid, signal.SIGKILL)
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
 
 
 def main() -> None:

@@ -6,8 +6,6 @@ The ways take turns, so that whatever else the machine does hits all of them ali
 Writes results.md and results.png beside this file.
 """
 
-# ruff: noqa: INP001, S603 - a script that runs the programs it is there to run
-
 from __future__ import annotations
 
 import argparse

@@ -109,6 +109,8 @@ def check_restored_image(
             source is not there or not as bright as it has to be.
     """
     image, wcs = read_image(path)
+    if not np.isfinite(image).any():
+        raise CheckFailed(f"{path} holds no number at all")
     sources = sorted(sky.sources, key=lambda source: -source.flux)
     peaks: list[Measurement] = []
     for source in sources:
@@ -121,13 +123,25 @@ def check_restored_image(
                     f"the brightest pixel of {path.name} is ({at_x}, {at_y}), expected "
                     f"({x:.1f}, {y:.1f}), where {source.name} is",
                 )
-        reach = math.ceil(distance_pixels)
-        row, column = round(y), round(x)
-        around = image[row - reach : row + reach + 1, column - reach : column + reach + 1]
+        around = _around(image, round(y), round(x), math.ceil(distance_pixels))
+        if not around.size:
+            raise CheckFailed(f"{source.name} is outside of {path.name}")
         peak = Measurement(f"peak of {source.name}", float(around.max()), source.flux, "Jy/beam")
         peak.require(flux_tolerance)
         peaks.append(peak)
     return peaks
+
+
+def _around(
+    image: NDArray[np.float32],
+    row: int,
+    column: int,
+    reach: int,
+) -> NDArray[np.float32]:
+    """The pixels not farther from one than so many, empty if all are outside of the image."""
+    rows = slice(max(0, row - reach), max(0, row + reach + 1))
+    columns = slice(max(0, column - reach), max(0, column + reach + 1))
+    return image[rows, columns]
 
 
 def read_image(path: Path) -> tuple[NDArray[np.float32], Any]:

@@ -27,6 +27,9 @@ LATITUDE = math.radians(37.2339)
 LONGITUDE = math.radians(-118.2817)
 """Of the Owens Valley Radio Observatory, in radians."""
 
+SIDEREAL_DAY = 86164.0905
+"""Seconds."""
+
 DISH_METRES = 4.65
 SPACING_METRES = 5.75
 EARTH_RADIUS_METRES = 6_370_000.0
@@ -58,6 +61,12 @@ class Observation:
     width_hz: float = 11.7e6
     noise: float = 0.05
     seed: int = 110
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no observation."""
+        for name in ("times", "channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"cannot observe {getattr(self, name)} {name}: 1 or more expected")
 
     @property
     def frequencies(self) -> NDArray[np.float64]:
@@ -161,9 +170,13 @@ def simulate(path: Path, observation: Observation) -> None:
 
     Raises:
         FileExistsError: If something is there.
+        FileNotFoundError: If the folder that it belongs into is not there.
+        ValueError: If there are too few antennas.
     """
     if path.exists():
         raise FileExistsError(f"cannot write {path}: it is there already")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     positions = antenna_positions(observation.antennas)
     first, second = np.triu_indices(observation.antennas, k=1)
     places = equatorial(positions)
@@ -171,13 +184,13 @@ def simulate(path: Path, observation: Observation) -> None:
     since = (
         np.arange(observation.times, dtype=np.float64) + 0.5
     ) * observation.interval - duration / 2
-    hour_angles = since * (2 * math.pi / 86164.0905)
+    hour_angles = since * (2 * math.pi / SIDEREAL_DAY)
     uvw = baseline_uvw(
         places[second] - places[first],
         hour_angles,
         observation.sky.grid.centre.dec,
     ).reshape(-1, 3)
-    times = np.repeat(_transit_seconds() + since, len(first))
+    times = np.repeat(_transit_seconds(observation.sky.grid.centre.ra) + since, len(first))
 
     shape = [observation.channels, 2]
     columns = tables.maketabdesc(
@@ -190,8 +203,21 @@ def simulate(path: Path, observation: Observation) -> None:
     _fill_description(path, observation, times)
 
 
-def _transit_seconds() -> float:
-    return 60967.5 * 86400.0  # a night of October 2025, as a modified Julian date
+def _transit_seconds(right_ascension: float) -> float:
+    """When a source passes the meridian in a night of October 2025.
+
+    Args:
+        right_ascension: Radians.
+
+    Returns:
+        Seconds of the modified Julian date, UTC, within a second or so: by the earth's
+        rotation angle (IERS Conventions 2010, eq. 5.15), which suits positions of J2000.
+    """
+    start = 60967.0
+    since_2000 = start + 2_400_000.5 - 2_451_545.0
+    greenwich = 2 * math.pi * (0.7790572732640 + 1.00273781191135448 * since_2000)
+    wait = (right_ascension - greenwich - LONGITUDE) % (2 * math.pi)
+    return start * 86400.0 + wait / (2 * math.pi) * SIDEREAL_DAY
 
 
 def _fill_main(
@@ -319,14 +345,14 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=defaults.times)
     parser.add_argument("--channels", type=int, default=defaults.channels)
     words = parser.parse_args()
-    observation = Observation(
-        antennas=words.antennas,
-        times=words.times,
-        channels=words.channels,
-    )
     try:
+        observation = Observation(
+            antennas=words.antennas,
+            times=words.times,
+            channels=words.channels,
+        )
         simulate(words.path, observation)
-    except (FileExistsError, ValueError) as error:
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

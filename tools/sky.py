@@ -38,7 +38,8 @@ class Direction:
 
     def hms(self) -> str:
         """Right ascension as WSClean reads it, for example 08h37m05.000000s."""
-        hours, minutes, seconds = _sexagesimal(self.ra * 12 / math.pi)
+        hours, minutes, seconds = _sexagesimal(self.ra % (2 * math.pi) * 12 / math.pi)
+        hours %= 24  # what is rounded up to a whole turn is none
         return f"{hours:02d}h{minutes:02d}m{seconds:09.6f}s"
 
     def dms(self, separators: tuple[str, str, str] = ("d", "m", "s")) -> str:

@@ -10,11 +10,15 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wsclean_workerd import __version__, config
+from wsclean_workerd import __version__, config_file
 from wsclean_workerd.daemon import Daemon
 from wsclean_workerd.errors import StartError
 from wsclean_workerd.locks import lock_folder
+
+if TYPE_CHECKING:
+    from wsclean_workerd.config import Config
 
 DEFAULT_CONFIG = Path("/etc/wsclean-workerd.toml")
 
@@ -26,7 +30,7 @@ def main() -> None:
     """Run the daemon until SIGTERM or SIGINT; see `wsclean-workerd --help`."""
     arguments = _parse(sys.argv[1:])
     try:
-        settings = config.load(arguments.config)
+        settings = config_file.load(arguments.config)
         if arguments.check_config:
             print(f"{arguments.config}: valid")  # noqa: T201 - the answer
             return
@@ -78,7 +82,7 @@ def _set_up_logging(level: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-async def _serve(settings: config.Config) -> None:
+async def _serve(settings: Config) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

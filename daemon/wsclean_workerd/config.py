@@ -1,23 +1,21 @@
-"""The configuration file: its schema, its defaults and what is wrong with it."""
+"""What can be configured: the schema of the configuration file, with its defaults."""
 
 from __future__ import annotations
 
-import difflib
 import functools
-import grp
+import math
 import os
-import pwd
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from wsclean_workerd.errors import ConfigError
+from wsclean_workerd.accounts import find_group, find_user
 from wsclean_workerd.model import Mount, Patience, User
 from wsclean_workerd.paths import is_below, normalise
+from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
 
 MAX_SOCKET_PATH = 107
 """The most bytes a Unix socket's path can have (unix(7), sun_path)."""
@@ -35,15 +33,20 @@ def _seconds(value: object) -> object:
         if not _DURATION.fullmatch(value):
             raise ValueError(_EXPECTED_DURATION)
         value = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         # Not a TypeError: pydantic collects only these.
-        raise ValueError(_EXPECTED_DURATION)  # noqa: TRY004
+        raise ValueError(_EXPECTED_DURATION)
     return float(value)
 
 
 def _limit(value: object) -> object:
     """Read a duration, or "none" for no limit."""
-    return None if value == "none" else _seconds(value)
+    if value == "none":
+        return None
+    try:
+        return _seconds(value)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "none"') from None
 
 
 def _octal(value: object) -> object:
@@ -66,6 +69,14 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Limit = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_limit)]
 Mode = Annotated[int, BeforeValidator(_octal)]
 AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
+
+
+class KeyedError(ValueError):
+    """A value that is wrong only together with others: it names its own key."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class _Section(BaseModel):
@@ -107,7 +118,7 @@ class DockerSection(_Section):
     @pydantic.field_validator("url")
     @classmethod
     def _url_names_a_transport(cls, value: str) -> str:
-        if not re.match(r"(unix:///|tcp://|http://|https://)", value):
+        if not re.match(r"(unix:///|tcp://|http://|https://).", value):
             raise ValueError("expected an address such as unix:///var/run/docker.sock")
         return value
 
@@ -134,7 +145,7 @@ class SocketSection(_Section):
     @classmethod
     def _group_exists(cls, value: str | None) -> str | None:
         if value is not None:
-            _gid(value)
+            find_group(value)
         return value
 
 
@@ -172,7 +183,7 @@ class JobsSection(_Section):
     def _programs_are_words(cls, value: list[str]) -> list[str]:
         for program in value:
             if not re.fullmatch(r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*", program):
-                raise ValueError(f"expected names of programs, got {program!r}")
+                raise ValueError(f"expected names of programs, {program!r} is none")
         return value
 
     @pydantic.field_validator("run_as")
@@ -240,7 +251,7 @@ class Config(_Section):
     @property
     def socket_gid(self) -> int:
         """The group of the socket."""
-        return os.getegid() if self.socket.group is None else _gid(self.socket.group)
+        return os.getegid() if self.socket.group is None else find_group(self.socket.group)
 
     @functools.cached_property
     def user(self) -> User:
@@ -276,8 +287,8 @@ class Config(_Section):
                     f"expected {mount.host} or nothing: with the native runtime jobs see the "
                     "host's own folders",
                 )
-            if inside == "/":
-                raise KeyedError(f"mounts.{number}", "expected another folder than /")
+            if self.runtime == "docker":
+                _check_target(number, inside)
             if inside in seen:
                 raise KeyedError(
                     f"mounts.{number}",
@@ -285,11 +296,11 @@ class Config(_Section):
                     f"mount {seen[inside]} too",
                 )
             seen[inside] = number
-            if is_below(str(self.journal_path), mount.host):
+            if is_below(self.state_dir, mount.host) or is_below(mount.host, self.state_dir):
                 raise KeyedError(
                     f"mounts.{number}.host",
-                    f"expected a folder that does not contain state_dir ({self.state_dir}): jobs "
-                    "could change the daemon's journal",
+                    f"expected a folder apart from state_dir ({self.state_dir}): jobs could "
+                    f"change the daemon's own files in {mount.host}",
                 )
 
     def _check_user(self) -> None:
@@ -307,113 +318,31 @@ class Config(_Section):
             )
 
 
-def find_user(account: str) -> User:
-    """Look up an account.
+_SYSTEM_FOLDERS = ("bin", "dev", "etc", "lib", "lib32", "lib64", "proc", "sbin", "sys", "usr")
+
+
+def _check_target(number: int, inside: str) -> None:
+    """Refuse to hide what the container itself needs below a mount."""
+    taken = [TEMPORARY_INSIDE, SPOOL_INSIDE, *(f"/{name}" for name in _SYSTEM_FOLDERS)]
+    for folder in taken:
+        # Below /tmp there is room; above or in the others there is none.
+        hidden = is_below(folder, inside) or (
+            folder != TEMPORARY_INSIDE and is_below(inside, folder)
+        )
+        if hidden:
+            raise KeyedError(
+                f"mounts.{number}",
+                f"expected another folder of the container than {inside}: {folder} is needed by "
+                "the container itself",
+            )
+
+
+def known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that a table of the file can have.
 
     Args:
-        account: "user", "user:group" or "uid:gid".
-
-    Returns:
-        Its numbers, with the supplementary groups that the host knows of.
-
-    Raises:
-        ValueError: If there is no such account.
+        location: The table's path; that of a mount has its number behind it.
     """
-    name, _, group = account.partition(":")
-    if name.isdecimal():
-        uid = int(name)
-        try:
-            entry = pwd.getpwuid(uid)
-        except KeyError:
-            if not group:
-                raise ValueError(
-                    f"user {name} is unknown on this host: write {name}:GID",
-                ) from None
-            return User(uid=uid, gid=_gid(group))
-    else:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            raise ValueError(f"expected an account of this host, {name!r} is none") from None
-    gid = _gid(group) if group else entry.pw_gid
-    groups = set(os.getgrouplist(entry.pw_name, gid)) - {gid}
-    return User(uid=entry.pw_uid, gid=gid, groups=tuple(sorted(groups)))
-
-
-def _gid(group: str) -> int:
-    if group.isdecimal():
-        return int(group)
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise ValueError(f"expected a group of this host, {group!r} is none") from None
-
-
-class KeyedError(ValueError):
-    """A value that is wrong only together with others: it names its own key."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-def load(path: Path) -> Config:
-    """Read and check a configuration file.
-
-    Args:
-        path: The TOML file.
-
-    Returns:
-        The configuration with every default filled in.
-
-    Raises:
-        ConfigError: If the file cannot be read or used. The message has a line
-            for each problem: file, key, what was expected and what was found.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        lines = [f"{path}: {_explain(each)}" for each in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
-
-
-def _explain(error: Any) -> str:
-    cause = error.get("ctx", {}).get("error")
-    key = cause.key if isinstance(cause, KeyedError) else _key(error["loc"])
-    kind, found = error["type"], error["input"]
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key{_suggest(error['loc'])}"
-    if kind == "missing":
-        return f"{key}: missing"
-    if isinstance(cause, KeyedError):
-        return f"{key}: {cause}"
-    expected = (
-        str(cause) if cause is not None else error["msg"].replace("Input should be", "expected")
-    )
-    return f"{key}: {expected}, got {found!r}"
-
-
-def _key(location: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in location)
-
-
-def _suggest(location: tuple[str | int, ...]) -> str:
-    known = _fields(location[:-1])
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    if close:
-        return f", did you mean {close[0]}?"
-    return f", expected one of {', '.join(sorted(known))}"
-
-
-def _fields(location: tuple[str | int, ...]) -> list[str]:
     sections: dict[tuple[str | int, ...], type[BaseModel]] = {
         ("docker",): DockerSection,
         ("socket",): SocketSection,

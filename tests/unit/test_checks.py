@@ -172,6 +172,17 @@ def test_a_mirrored_sky_is_found(write: Callable[[Image], Path], change: Change)
         check_restored_image(write(np.ascontiguousarray(change(observed()))), SKY)
 
 
+def test_an_image_without_numbers_is_found(write: Callable[[Image], Path]) -> None:
+    with pytest.raises(CheckFailed, match="holds no number"):
+        check_restored_image(write(observed() * np.nan), SKY)
+
+
+def test_a_source_outside_of_the_image_is_found(write: Callable[[Image], Path]) -> None:
+    sky = sky_at(("bright", BRIGHT, 1.5), ("far", (400, 3), 0.5))
+    with pytest.raises(CheckFailed, match=r"far is outside of image\.fits"):
+        check_restored_image(write(observed()), sky)
+
+
 def test_a_hole_where_a_source_is_is_found(write: Callable[[Image], Path]) -> None:
     image = observed()
     image[MIDDLE + FAINT[1], MIDDLE + FAINT[0]] = np.nan

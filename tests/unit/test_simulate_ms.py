@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy import units
 from astropy.coordinates import EarthLocation
+from astropy.time import Time
 from casacore import tables
 from hypothesis import given
 from hypothesis import strategies as st
@@ -337,3 +339,38 @@ def test_the_command_says_how_it_is_used(words: list[str]) -> None:
     done = call(*words)
     assert done.returncode == 2
     assert "usage: simulate_ms.py" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--times", "0"], "cannot observe 0 times"),
+        (["--times", "-1"], "cannot observe -1 times"),
+        (["--channels", "0"], "cannot observe 0 channels"),
+    ],
+)
+def test_the_command_refuses_no_observation_and_leaves_nothing(
+    tmp_path: Path,
+    words: list[str],
+    problem: str,
+) -> None:
+    done = call(tmp_path / "a.ms", *words)
+    assert (done.returncode, problem in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_makes_no_folders(tmp_path: Path) -> None:
+    done = call(tmp_path / "no" / "a.ms")
+    assert done.returncode == 1
+    assert "there is no folder" in done.stderr
+
+
+def test_the_phase_centre_is_on_the_meridian_in_the_middle(small: Path) -> None:
+    times = column(small, "TIME")
+    middle = Time((times[0] + times[-1]) / 2 / 86400, format="mjd", scale="utc")
+    # UT1 as good as UTC: nothing has to be looked up, and it is less than a second.
+    middle.delta_ut1_utc = 0.0
+    rotation = middle.earth_rotation_angle(longitude=math.degrees(LONGITUDE) * units.deg)
+    difference = math.remainder(rotation.rad - SMALL.sky.grid.centre.ra, 2 * math.pi)
+    assert abs(difference) < 2 * 2 * math.pi / 86400

@@ -311,7 +311,7 @@ class Config(_Section):
                     'expected the account that jobs run as, such as "observer" or "1000:1000": '
                     "the daemon runs as root, and jobs do not unless this says so",
                 )
-        elif self.user.uid != os.geteuid():
+        elif (self.user.uid, self.user.gid) != (os.geteuid(), os.getegid()):
             raise KeyedError(
                 "jobs.run_as",
                 "expected nothing or the daemon's own account: only root can run jobs as another",

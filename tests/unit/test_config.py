@@ -466,6 +466,7 @@ def test_without_root_the_own_account_may_be_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 100)
     assert read(with_key("jobs.run_as", '"observer"')).user.uid == 1000
 
 

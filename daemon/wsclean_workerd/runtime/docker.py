@@ -16,8 +16,7 @@ from wsclean_workerd.runtime.container import (
     ContainerRecipe,
 )
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
-from wsclean_workerd.runtime.launching import mark, switch_user
-from wsclean_workerd.spool import KILLER, WRAPPER
+from wsclean_workerd.runtime.launching import is_another, kill_command, wrapper_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +69,7 @@ class DockerRuntime:
         self._spool = spool
         self._mounts = mounts
         self._own = f"{os.geteuid()}:{os.getegid()}"
-        self._switches_user = user.uid != os.geteuid() or user.gid != os.getegid()
+        self._switches_user = is_another(user)
         self._propagation = "rslave"
         self._container: str | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -98,13 +97,7 @@ class DockerRuntime:
 
     async def launch(self, job: Job) -> None:
         """Execute the wrapper in the container; see `Runtime.launch`."""
-        command = [
-            "/bin/sh",
-            self._spool.script_inside(WRAPPER),
-            self._spool.job_inside(job.id),
-            str(job.launch),
-            *(switch_user(job.order.user) if self._switches_user else []),
-        ]
+        command = wrapper_command(self._spool, job)
         try:
             await self._execute(job.container, command, user=self._own)
         except EngineRefused as error:
@@ -115,13 +108,7 @@ class DockerRuntime:
     async def signal(self, job: Job, signal: Signal) -> None:
         """Execute the killer in the container; see `Runtime.signal`."""
         user = job.order.user
-        command = [
-            "/bin/sh",
-            self._spool.script_inside(KILLER),
-            self._spool.job_inside(job.id),
-            mark(self._instance, job),
-            signal.value,
-        ]
+        command = kill_command(self._spool, self._instance, job, signal)
         try:
             # As the job's own user it can hit nobody else's processes.
             await self._execute(job.container, command, user=f"{user.uid}:{user.gid}")

@@ -1,11 +1,16 @@
-"""What every runtime needs to start a job and to find its processes again. Pure."""
+"""What every runtime needs to start a job and to find its processes again."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from wsclean_workerd.spool import KILLER, WRAPPER
+
 if TYPE_CHECKING:
+    from wsclean_workerd.events import Signal
     from wsclean_workerd.model import Job, User
+    from wsclean_workerd.spool import Spool
 
 MARK = "WSCLEAN_WORKERD_MARK"
 """The environment variable by which the processes of a job are found."""
@@ -23,9 +28,43 @@ def mark_value(instance: str, job: Job) -> str:
     return f"{instance}/{job.id}/{job.launch}/"
 
 
-def mark(instance: str, job: Job) -> str:
-    """The mark as it stands in the environment of the job's processes."""
-    return f"{MARK}={mark_value(instance, job)}"
+def is_another(user: User) -> bool:
+    """Whether a user is another than that of this process."""
+    return (user.uid, user.gid) != (os.geteuid(), os.getegid())
+
+
+def wrapper_command(spool: Spool, job: Job) -> list[str]:
+    """The command that starts a job, for the daemon's own user.
+
+    Args:
+        spool: Where its folder is.
+        job: The job.
+    """
+    return [
+        "/bin/sh",
+        spool.script_inside(WRAPPER),
+        spool.job_inside(job.id),
+        str(job.launch),
+        *(switch_user(job.order.user) if is_another(job.order.user) else []),
+    ]
+
+
+def kill_command(spool: Spool, instance: str, job: Job, signal: Signal) -> list[str]:
+    """The command that sends a signal to all processes of a job, for the job's user.
+
+    Args:
+        spool: Where its folder is.
+        instance: The daemon that the job belongs to.
+        job: The job.
+        signal: What to send.
+    """
+    return [
+        "/bin/sh",
+        spool.script_inside(KILLER),
+        spool.job_inside(job.id),
+        f"{MARK}={mark_value(instance, job)}",
+        signal.value,
+    ]
 
 
 def switch_user(user: User) -> list[str]:

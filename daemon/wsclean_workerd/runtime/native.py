@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.model import Reason, RuntimeCondition
-from wsclean_workerd.runtime.launching import mark, switch_user
-from wsclean_workerd.spool import KILLER, WRAPPER
+from wsclean_workerd.runtime.launching import is_another, kill_command, wrapper_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,17 +71,12 @@ class NativeRuntime:
 
     async def launch(self, job: Job) -> None:
         """Start the wrapper in a session of its own; see `Runtime.launch`."""
-        same = job.order.user.uid == os.geteuid()
         command = [
             # It forks and its parent ends at once, so that the wrapper is nobody's
             # child here: it neither dies with the daemon nor has to be reaped.
             "setsid",
             "--fork",
-            "/bin/sh",
-            self._spool.script_inside(WRAPPER),
-            self._spool.job_inside(job.id),
-            str(job.launch),
-            *([] if same else switch_user(job.order.user)),
+            *wrapper_command(self._spool, job),
         ]
         try:
             await self._spawn(functools.partial(self._call, command, environment=_environment()))
@@ -92,15 +86,9 @@ class NativeRuntime:
     async def signal(self, job: Job, signal: Signal) -> None:
         """Run the killer as the job's user; see `Runtime.signal`."""
         user = job.order.user
-        command = [
-            "/bin/sh",
-            self._spool.script_inside(KILLER),
-            self._spool.job_inside(job.id),
-            mark(self._instance, job),
-            signal.value,
-        ]
+        command = kill_command(self._spool, self._instance, job, signal)
         work = functools.partial(self._call, command, environment=_environment())
-        if user.uid != os.geteuid():
+        if is_another(user):
             work = functools.partial(
                 work, user=user.uid, group=user.gid, extra_groups=list(user.groups)
             )

@@ -2,7 +2,6 @@
 
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-IMAGE := wsclean-workerd/wsclean:3.7
 
 .PHONY: demo test dev dev-down bench check lint generate setup clean
 
@@ -31,6 +30,8 @@ check: setup lint
 	tools/generate --check
 	cd proto && ../.venv/bin/buf lint
 	$(PYTHON) tools/diagram.py --check
+	$(PYTHON) -m coverage run -m pytest --quiet tests/unit
+	$(PYTHON) -m coverage report
 
 lint: setup
 	.venv/bin/ruff format --check

@@ -51,10 +51,9 @@ class AliveWatch:
         return not self._ended
 
     def _drain(self) -> None:
+        # Once for each call: a job that writes without end must not keep the loop here.
         try:
-            while data := os.read(self._descriptor, _READ_SIZE):
-                if len(data) < _READ_SIZE:
-                    break
+            data = os.read(self._descriptor, _READ_SIZE)
         except BlockingIOError:
             return
         if not data:

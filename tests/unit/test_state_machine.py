@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.jobs import at, make_job
+from wsclean_workerd import state_machine
 from wsclean_workerd.events import (
     ArmTimer,
     AttachJob,
@@ -48,7 +49,7 @@ VANISHED = Reason("CONTAINER_DIED", "its container died")
 
 def check_invariants(job: Job) -> None:
     """What holds for every job at every moment."""
-    ended = job.state in ENDED
+    ended = job.state.ended
     assert ended == (job.ended is not None)
     assert not ended or job.reason is not None
     assert not job.lingering or ended
@@ -221,6 +222,44 @@ def test_waiting_has_its_own_limit() -> None:
 def test_what_cannot_happen_is_an_error_that_tells_the_job() -> None:
     with pytest.raises(InvalidTransition, match="job 1 cannot take JobExited"):
         step(make_job(), JobExited(at(1), 0), PATIENCE)
+
+
+def test_a_timer_that_means_nothing_any_more_changes_nothing() -> None:
+    stopping, _ = play(running(), CancelRequested(at(5), CANCEL))
+    assert play(stopping, DeadlinePassed(at(6), Timer.RUN)) == (stopping, [])
+    assert play(make_job(), DeadlinePassed(at(6), Timer.RUN)) == (make_job(), [])
+    assert play(running(), DeadlinePassed(at(6), Timer.START)) == (running(), [])
+
+
+def test_a_late_kill_of_a_job_that_is_gone_arms_nothing() -> None:
+    gone, _ = play(running(), JobGone(at(3), VANISHED))
+    assert play(gone, KillDelivered(at(4))) == (gone, [])
+    assert play(gone, DeadlinePassed(at(4), Timer.LINGER)) == (gone, [])
+
+
+def test_a_job_without_limits_has_no_timers() -> None:
+    order = replace(make_job().order, run_timeout=None, queue_timeout=None)
+    job = make_job(order=order)
+    assert recover(job, at(0), PATIENCE) == []
+    _, instructions = play(job, JobChosen(at(1)), JobStarted(at(2)))
+    assert timers(instructions) == {}
+
+
+def test_a_handler_that_leads_elsewhere_than_the_table_says_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = dict(TRANSITIONS)
+    right = table[JobState.QUEUED, JobChosen]
+    table[JobState.QUEUED, JobChosen] = replace(right, targets=frozenset({JobState.RUNNING}))
+    monkeypatch.setattr(state_machine, "TRANSITIONS", table)
+    with pytest.raises(InvalidTransition):
+        step(make_job(), JobChosen(at(1)), PATIENCE)
+
+
+def test_a_job_that_stops_and_was_not_told_to_is_an_error() -> None:
+    job = replace(running(), state=JobState.STOPPING)
+    with pytest.raises(ValueError, match="nobody told it to"):
+        step(job, JobExited(at(3), 0), PATIENCE)
 
 
 def test_every_state_says_what_recovery_has_to_do() -> None:

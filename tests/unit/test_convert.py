@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.jobs import at, make_job
+from wsclean_workerd.convert import (
+    job_id_from_proto,
+    job_to_proto,
+    mount_to_proto,
+    outputs_from_proto,
+    spec_from_proto,
+    spec_to_proto,
+    state_to_proto,
+    states_from_proto,
+)
+from wsclean_workerd.errors import InvalidRequest, NoSuchJob
+from wsclean_workerd.logs import Output
+from wsclean_workerd.model import JobSpec, JobState, Mount, Reason, Stop
+from wsclean_workerd.records import decode, encode
+from wsclean_workerd_api.v1 import worker_pb2 as pb
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SECONDS = st.none() | st.integers(0, 10**6).map(lambda milliseconds: milliseconds / 1000)
+SPECS = st.builds(
+    JobSpec,
+    command=st.lists(TEXT, max_size=5).map(tuple),
+    working_directory=TEXT,
+    environment=st.dictionaries(TEXT, TEXT, max_size=3).map(
+        lambda them: tuple(sorted(them.items()))
+    ),
+    run_timeout=SECONDS,
+    queue_timeout=SECONDS,
+    umask=st.none() | st.integers(0, 0o777),
+)
+
+
+@given(SPECS)
+def test_a_spec_survives_the_way_there_and_back(spec: JobSpec) -> None:
+    assert spec_from_proto(spec_to_proto(spec)) == spec
+
+
+@given(SPECS)
+def test_a_spec_survives_the_journal(spec: JobSpec) -> None:
+    job = make_job(spec=spec)
+    assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
+
+
+def test_a_job_that_was_told_to_end_survives_the_journal() -> None:
+    stop = Stop(JobState.TIMED_OUT, Reason("RUN_TIMEOUT", "ä"))
+    job = make_job(request_id="r", state=JobState.STOPPING, stop=stop, started=at(3))
+    assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
+
+
+def test_what_has_no_place_in_a_record_is_an_error() -> None:
+    with pytest.raises(TypeError, match="has no place in a record"):
+        encode(make_job(container=Mount))
+
+
+def test_a_timeout_of_nothing_is_not_taken_for_no_timeout() -> None:
+    spec = spec_from_proto(pb.JobSpec(run_timeout=Duration()))
+    assert (spec.run_timeout, spec.queue_timeout) == (0.0, None)
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_every_state_has_a_number_of_its_own(state: JobState) -> None:
+    assert states_from_proto([state_to_proto(state)]) == [state]
+
+
+def test_the_states_are_those_of_the_interface() -> None:
+    names = set(pb.JobState.keys()) - {"JOB_STATE_UNSPECIFIED"}
+    assert names == {f"JOB_STATE_{state.name}" for state in JobState}
+
+
+def test_there_are_no_other_states_and_streams() -> None:
+    with pytest.raises(InvalidRequest, match="state 77"):
+        states_from_proto([77])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequest, match="stream 77"):
+        outputs_from_proto(77)  # type: ignore[arg-type]
+    assert job_id_from_proto("17") == 17
+    assert outputs_from_proto(pb.LOG_STREAM_UNSPECIFIED) == (Output.STDOUT, Output.STDERR)
+    assert outputs_from_proto(pb.LOG_STREAM_STDERR) == (Output.STDERR,)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", " 1", "\u0661", "9" * 40])
+def test_what_is_no_id_names_no_job(text: str) -> None:
+    with pytest.raises(NoSuchJob, match="there is no job"):
+        job_id_from_proto(text)
+
+
+def test_a_job_is_told_whole() -> None:
+    job = replace(
+        make_job(17),
+        state=JobState.FAILED,
+        reason=Reason("EXIT_STATUS", "wsclean ended with exit status 3"),
+        exit_status=3,
+        container="c1",
+        started=at(1.5),
+        ended=at(2.25),
+        lingering=True,
+    )
+    told = job_to_proto(job)
+    assert (told.id, told.state, told.exit_status) == ("17", pb.JOB_STATE_FAILED, 3)
+    assert (told.reason.code, told.container_id, told.lingering) == ("EXIT_STATUS", "c1", True)
+    assert told.end_time.ToNanoseconds() - told.start_time.ToNanoseconds() == 750_000_000
+    assert list(told.mapped_command) == list(job.order.command)
+    waiting = job_to_proto(make_job())
+    assert not any(
+        waiting.HasField(field) for field in ("reason", "exit_status", "start_time", "end_time")
+    )
+
+
+def test_a_mount_is_told() -> None:
+    told = mount_to_proto(Mount("/stage", "/data", read_only=True))
+    assert (told.host, told.container, told.read_only) == ("/stage", "/data", True)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.jobs import make_job
+from wsclean_workerd.events import Signal
+from wsclean_workerd.model import Mount, User
+from wsclean_workerd.runtime.container import ContainerRecipe
+from wsclean_workerd.runtime.launching import (
+    is_another,
+    kill_command,
+    mark_value,
+    switch_user,
+    wrapper_command,
+)
+from wsclean_workerd.spool import Spool
+
+SPOOL = Spool(Path("/state/spool"), "/inside/spool")
+RECIPE = ContainerRecipe(
+    name="wsclean-workerd",
+    instance="abc",
+    image="wsclean:3.7",
+    image_id="sha256:1",
+    spool="/state/spool",
+    mounts=(Mount("/stage", "/data"), Mount("/catalogues", "/catalogues", read_only=True)),
+    propagation="rslave",
+    user="0:0",
+    switches_user=True,
+)
+
+
+def test_no_mark_is_the_beginning_of_another() -> None:
+    marks = [mark_value("i", make_job(job, launch=n)) for job in (1, 11, 17) for n in (1, 11)]
+    for one in marks:
+        assert [other for other in marks if other.startswith(one)] == [one]
+
+
+def test_a_user_is_switched_to_with_nothing_left() -> None:
+    words = switch_user(User(uid=1000, gid=100, groups=(4, 20)))
+    assert words == [
+        "setpriv",
+        "--reuid=1000",
+        "--regid=100",
+        "--groups=4,20",
+        "--inh-caps=-all",
+    ]
+    assert "--clear-groups" in switch_user(User(uid=1000, gid=100))
+
+
+def test_only_another_user_is_switched_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    job = make_job(7, launch=3)
+    expected = ["/bin/sh", "/inside/spool/runner/wrapper.sh", "/inside/spool/jobs/7", "3"]
+    assert wrapper_command(SPOOL, job) == expected
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert is_another(job.order.user)
+    assert wrapper_command(SPOOL, job)[4] == "setpriv"
+
+
+def test_the_killer_is_told_folder_mark_and_signal() -> None:
+    assert kill_command(SPOOL, "i", make_job(7, launch=3), Signal.KILL)[1:] == [
+        "/inside/spool/runner/kill.sh",
+        "/inside/spool/jobs/7",
+        "WSCLEAN_WORKERD_MARK=i/7/3/",
+        "KILL",
+    ]
+
+
+def test_the_container_gets_only_what_it_is_given() -> None:
+    host = RECIPE.body()["HostConfig"]
+    assert host["CapAdd"] == ["SETGID", "SETUID"]
+    assert [(each["Source"], each["Target"], each["ReadOnly"]) for each in host["Mounts"]] == [
+        ("/state/spool", "/wsclean-workerd/spool", False),
+        ("/stage", "/data", False),
+        ("/catalogues", "/catalogues", True),
+    ]
+    assert replace(RECIPE, switches_user=False).body()["HostConfig"]["CapAdd"] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_id": "sha256:2"},
+        {"mounts": ()},
+        {"user": "1000:1000"},
+        {"spool": "/elsewhere"},
+        {"switches_user": False},
+    ],
+)
+def test_what_makes_another_container_has_another_fingerprint(change: dict[str, object]) -> None:
+    assert replace(RECIPE, **change).fingerprint() != RECIPE.fingerprint()  # type: ignore[arg-type]
+
+
+def test_how_mounts_are_passed_on_makes_no_other_container() -> None:
+    assert replace(RECIPE, propagation="rprivate").fingerprint() == RECIPE.fingerprint()

@@ -54,7 +54,7 @@ def idle_daemon(engine_url: str) -> Iterator[DockerDaemon]:
         finally:
             if daemon.process is not None:
                 daemon.kill()
-            daemon.remove_containers()
+            daemon.clean_up()
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
 import threading
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from support.docker_daemon import IMAGE, DockerDaemon
 from support.proxy import EngineProxy
 from wsclean_client import (
     JobCancelled,
+    JobFailed,
     JobHandle,
     JobLost,
     JobState,
@@ -203,9 +207,82 @@ def test_another_configuration_makes_a_new_container_once_it_is_idle(
     assert daemon.container() != before
 
 
+def test_a_job_whose_wrapper_is_killed_is_lost_and_the_container_goes_on(
+    daemon: DockerDaemon,
+) -> None:
+    before = daemon.container()
+    with daemon.client() as client:
+        job = start(daemon, client, "exec sleep 600")
+        # All that holds `alive`, the wrapper first, so that it writes no status.
+        wrapper = (daemon.spool / "jobs" / job.id / "wrapper").read_text().strip()
+        script = f"kill -KILL {wrapper}; for p in /proc/[0-9]*; do grep -qs WSCLEAN_WORKERD_MARK "
+        script += "$p/environ && kill -KILL ${p#/proc/}; done; true"
+        daemon.docker("exec", before, "sh", "-c", script)
+        with pytest.raises(JobLost) as caught:
+            job.result(timeout=DEADLINE)
+        assert caught.value.job.reason is not None
+        assert caught.value.job.reason.code == "PROCESSES_GONE"
+        assert client.run(["sh", "-c", "echo next"], cwd=daemon.data).stdout == "next\n"
+    assert daemon.container() == before
+
+
+def test_a_running_container_is_kept_when_its_image_has_gone(idle_daemon: DockerDaemon) -> None:
+    image = idle_daemon.use_image()
+    idle_daemon.docker("tag", IMAGE, image)
+    idle_daemon.start()
+    before = idle_daemon.container()
+    idle_daemon.docker("rmi", "-f", image)
+    idle_daemon.stop()
+    idle_daemon.start()
+    with idle_daemon.client() as client:
+        assert condition(client) == "IMAGE_MISSING"
+        assert client.run(["sh", "-c", "echo ran"], cwd=idle_daemon.data).stdout == "ran\n"
+    assert idle_daemon.container() == before
+
+
+def test_what_an_earlier_daemon_could_not_remove_is_removed(daemon: DockerDaemon) -> None:
+    label = daemon.docker(
+        "inspect",
+        "--format",
+        '{{index .Config.Labels "wsclean-workerd.instance"}}',
+        daemon.name,
+    )
+    daemon.stop()
+    name = f"{daemon.name}-retired-by-test"
+    label = f"wsclean-workerd.instance={label}"
+    left = daemon.docker("run", "-d", "--name", name, "--label", label, IMAGE)
+    with subprocess.Popen(
+        ["docker", "events", "--filter", f"container={left}", "--filter", "event=destroy"],
+        stdout=subprocess.PIPE,
+    ) as events:
+        daemon.start()
+        assert events.stdout is not None
+        assert select.select([events.stdout], [], [], DEADLINE)[0]
+        events.kill()
+    assert daemon.docker("ps", "-aq", "--filter", f"id={left}") == ""
+
+
+def test_an_image_without_a_shell_fails_the_job_and_says_so(idle_daemon: DockerDaemon) -> None:
+    image = idle_daemon.use_image()
+    # All that the container itself needs, and nothing that a job does.
+    dockerfile = f"FROM {IMAGE}\nRUN rm /bin/sh\n"
+    subprocess.run(
+        ["docker", "build", "--network", "none", "--tag", image, "-"],
+        input=dockerfile.encode(),
+        capture_output=True,
+        check=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )
+    idle_daemon.start()
+    with idle_daemon.client() as client, pytest.raises(JobFailed) as caught:
+        client.run(["wsclean", "--version"], cwd=idle_daemon.data)
+    assert caught.value.job.reason is not None
+    assert caught.value.job.reason.code == "CANNOT_START"
+    assert "/bin/sh" in caught.value.job.reason.message
+
+
 def test_an_image_that_is_missing_is_waited_for(idle_daemon: DockerDaemon) -> None:
-    image = f"wsclean-workerd/test-{idle_daemon.name}:latest"
-    idle_daemon.values["image"] = image
+    image = idle_daemon.use_image()
     idle_daemon.start(ready=False)
     idle_daemon.await_health(wanted=NOT_SERVING)
     with idle_daemon.client() as client:
@@ -216,11 +293,7 @@ def test_an_image_that_is_missing_is_waited_for(idle_daemon: DockerDaemon) -> No
         assert "image/build" in message
         assert job.refresh().state is JobState.QUEUED
         idle_daemon.docker("tag", IMAGE, image)
-        try:
-            assert job.result(timeout=DEADLINE).stdout == "ran\n"
-        finally:
-            idle_daemon.remove_containers()
-            idle_daemon.docker("rmi", image)
+        assert job.result(timeout=DEADLINE).stdout == "ran\n"
 
 
 def test_a_mount_that_is_missing_is_waited_for_and_never_made(idle_daemon: DockerDaemon) -> None:

@@ -62,6 +62,22 @@ class DockerDaemon(DaemonProcess):
         lines = self.docker("top", self.name, "-eo", "pid,args").splitlines()[1:]
         return sorted(line.split(maxsplit=1)[1] for line in lines)
 
+    def use_image(self) -> str:
+        """Configure an image of the daemon's own, which is removed in the end; return its name."""
+        self.values["image"] = f"wsclean-workerd/test-{self.name}:latest"
+        return str(self.values["image"])
+
+    def clean_up(self) -> None:
+        """Remove containers and image, once the daemon makes no new ones."""
+        self.remove_containers()
+        if self.values["image"] != IMAGE:
+            subprocess.run(
+                ["docker", "rmi", "-f", str(self.values["image"])],
+                capture_output=True,
+                check=False,
+                timeout=DEADLINE,
+            )
+
     def remove_containers(self) -> None:
         listed = self.docker("ps", "-aq", "--filter", f"name={self.name}")
         if listed:

@@ -31,9 +31,9 @@ _NOT_FOUND = 404
 _CONFLICT = 409
 
 # A wait is renewed now and then so that a connection that died unnoticed is seen.
-_WAIT_SECONDS = 300.0
+_WAIT_SECONDS = 300
 # The jobs notice the death of the container before the engine does.
-_DEATH_SECONDS = 3.0
+_DEATH_SECONDS = 3
 
 
 class DockerRuntime:
@@ -73,6 +73,7 @@ class DockerRuntime:
         self._propagation = "rslave"
         self._container: str | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._swept = False
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -82,9 +83,13 @@ class DockerRuntime:
     async def ensure(self, *, busy: bool) -> RuntimeCondition:
         """Adopt the container, or make it; see `Runtime.ensure`."""
         try:
-            return await self._ensure(busy=busy)
+            condition = await self._ensure(busy=busy)
+            if not self._swept:
+                await self._sweep()
+                self._swept = True
         except EngineRefused as error:
             raise _unavailable(error) from None
+        return condition
 
     async def lost(self) -> None:
         """Wait until the container runs no longer or the engine is gone."""
@@ -101,7 +106,7 @@ class DockerRuntime:
         try:
             await self._execute(job.container, command, user=self._own)
         except EngineRefused as error:
-            if "OCI runtime exec failed" in str(error):
+            if "OCI runtime exec failed" in str(error) and await self._runs(job.container):
                 raise LaunchRefused(str(error)) from None
             raise _unavailable(error) from None
 
@@ -176,29 +181,37 @@ class DockerRuntime:
                 "CONTAINER_PAUSED",
                 f"container {self._name} is paused: continue it with `docker unpause {self._name}`",
             )
-        reason = await self._difference(found)
-        if reason is not None and not busy:
-            log.info("%s: making a new one", reason.message)
+        reason, recipe = await self._difference(found)
+        # Only before anything was started in it: later a job could begin just now.
+        if recipe is not None and self._container is None and not busy:
+            log.info("container %s is outdated: making a new one", container[:12])
             await self._retire(container)
-            return await self._create(await self._recipe())
+            return await self._create(recipe)
         if container != self._container:
             log.info("adopted container %s (%s)", self._name, container[:12])
         self._container = container
         return RuntimeCondition(ready=True, reason=reason, container=container)
 
-    async def _difference(self, found: Any) -> Reason | None:
-        """Say how a running container differs from what is configured, if it does."""
+    async def _difference(self, found: Any) -> tuple[Reason | None, ContainerRecipe | None]:
+        """Say how a running container differs from what is configured.
+
+        Returns:
+            What should be known of it, and what a better one is made from; None where
+            there is nothing to say or no better one.
+        """
         try:
             recipe = await self._recipe()
         except RuntimeUnavailable as error:
-            # It runs, so that jobs can run; only a new one could not be made.
-            return Reason(error.code, f"the container runs, but {error}")
+            # Jobs can run in it; only a new one could not be made.
+            return Reason(error.code, f"the container runs, but {error}"), None
         if found["Config"]["Labels"].get(LABEL_RECIPE) == recipe.fingerprint():
-            return None
-        return Reason(
+            return None, None
+        reason = Reason(
             "CONTAINER_OUTDATED",
-            f"container {self._name} was made from another configuration or image",
+            f"container {self._name} was made from another configuration or image: it is replaced "
+            "when the daemon is started and no job runs",
         )
+        return reason, recipe
 
     async def _recipe(self) -> ContainerRecipe:
         try:
@@ -260,7 +273,18 @@ class DockerRuntime:
         retired: str = found["Id"]
         new_name = f"{self._name}-retired-{retired[:12]}"
         await self._engine.call(lambda client: client.rename(retired, new_name))
-        task = asyncio.create_task(self._remove(retired), name=f"remove {new_name}")
+        self._remove_later(retired)
+
+    async def _sweep(self) -> None:
+        """Remove what an earlier daemon retired and could not remove."""
+        filters = {"label": f"{LABEL_INSTANCE}={self._instance}"}
+        found = await self._engine.call(lambda it: it.containers(all=True, filters=filters))
+        for each in found:
+            if each["Id"] != self._container:
+                self._remove_later(each["Id"])
+
+    def _remove_later(self, container: str) -> None:
+        task = asyncio.create_task(self._remove(container), name=f"remove {container[:12]}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
@@ -277,6 +301,10 @@ class DockerRuntime:
             if error.status == _NOT_FOUND:
                 return None
             raise
+
+    async def _runs(self, container: str | None) -> bool:
+        found = None if container is None else await self._inspect(container)
+        return found is not None and found["State"]["Running"] is True
 
     async def _execute(self, container: str | None, command: list[str], *, user: str) -> None:
         if container is None:
@@ -296,6 +324,6 @@ def _mount_missing(error: EngineRefused) -> RuntimeUnavailable | None:
 
 
 def _unavailable(error: EngineRefused) -> RuntimeUnavailable:
-    if error.status in {_NOT_FOUND, _CONFLICT}:
+    if error.status in {_NOT_FOUND, _CONFLICT} or "OCI runtime exec failed" in str(error):
         return RuntimeUnavailable("CONTAINER_GONE", f"the container does not run: {error}")
     return RuntimeUnavailable("ENGINE_ERROR", f"the Docker engine cannot do it: {error}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import docker
 import requests
+import urllib3.exceptions
 from docker.errors import APIError, DockerException
 
 from wsclean_workerd.errors import RuntimeUnavailable
@@ -75,7 +76,7 @@ class Engine:
         except TimeoutError:
             raise self._silent() from None
 
-    async def until_stopped(self, container: str, *, at_most: float) -> bool:
+    async def until_stopped(self, container: str, *, at_most: int) -> bool:
         """Wait until a container runs no longer, in a thread of its own.
 
         Args:
@@ -93,9 +94,11 @@ class Engine:
         def wait() -> bool:
             client = self._connect(at_most)
             try:
-                client.wait(container)
-            except requests.exceptions.ReadTimeout:
-                return False
+                client.wait(container, timeout=at_most)
+            except requests.exceptions.RequestException as error:
+                if _timed_out(error):
+                    return False
+                raise
             finally:
                 client.close()
             return True
@@ -126,9 +129,9 @@ class Engine:
         except APIError as error:
             status = error.response.status_code if error.response is not None else 500
             raise EngineRefused(status, str(error.explanation or error)) from None
-        except requests.exceptions.Timeout:
-            raise self._silent() from None
         except (requests.exceptions.RequestException, DockerException, OSError) as error:
+            if _timed_out(error):
+                raise self._silent() from None
             raise RuntimeUnavailable(
                 "ENGINE_UNREACHABLE",
                 f"the Docker engine at {self.url} cannot be reached: {_innermost(error)}. Is it "
@@ -140,6 +143,13 @@ class Engine:
             "ENGINE_SILENT",
             f"the Docker engine at {self.url} did not answer within {self.timeout:g} s",
         )
+
+
+def _timed_out(error: BaseException) -> bool:
+    """Whether the engine was too slow; with the body of an answer that is hidden inside."""
+    return isinstance(error, requests.exceptions.Timeout) or any(
+        isinstance(argument, urllib3.exceptions.ReadTimeoutError) for argument in error.args
+    )
 
 
 def _innermost(error: BaseException) -> str:

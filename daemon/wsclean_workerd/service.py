@@ -195,7 +195,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         context: Context,
     ) -> pb.CancelJobResponse:
         del context
-        reason = Reason("CANCELLED", "was cancelled")
+        reason = Reason("CANCELLED", "on request")
         job = await self._supervisor.cancel(job_id_from_proto(request.id), reason)
         return pb.CancelJobResponse(job=job_to_proto(job))
 

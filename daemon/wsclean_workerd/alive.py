@@ -17,21 +17,13 @@ class AliveWatch:
 
     Args:
         descriptor: The open read end, which the watch closes.
-        begun: Whether a writer may have come and gone already. A FIFO that nobody
-            has opened for writing yet reads as ended, so with a job that is about
-            to start the first event has to be awaited.
     """
 
-    def __init__(self, descriptor: int, *, begun: bool) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._ended = False
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        # epoll says nothing of a FIFO without a writer until one has come and gone.
-        self._loop.add_reader(descriptor, self._drain)
-        if begun:
-            self._drain()
-            self._news.set()
 
     def __enter__(self) -> Self:
         return self
@@ -39,6 +31,21 @@ class AliveWatch:
     def __exit__(self, *_: object) -> None:
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
+
+    def begin(self, *, begun: bool) -> None:
+        """Begin to listen.
+
+        Args:
+            begun: Whether a writer may have come and gone already. A FIFO that nobody
+                has opened for writing yet reads as ended, so with a job that is about
+                to start the first event has to be awaited.
+        """
+        # epoll says nothing of a FIFO without a writer until one has come and gone
+        # since it was opened here.
+        self._loop.add_reader(self._descriptor, self._drain)
+        if begun:
+            self._drain()
+            self._news.set()
 
     async def news(self) -> bool:
         """Wait until something happened.

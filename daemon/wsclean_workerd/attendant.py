@@ -24,8 +24,8 @@ from wsclean_workerd.runtime.launching import MARK, mark_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from concurrent.futures import Executor
 
+    from wsclean_workerd.disk import Disk
     from wsclean_workerd.model import Job, JobId
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import JobFolder, Look, Spool
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Launch = tuple["JobId", int]
+"""One start of a job: its number and that of the start."""
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
@@ -47,7 +50,7 @@ class Attendant:
         instance: The name of this daemon, for the mark of its jobs' processes.
         spool: The job folders.
         runtime: What runs the jobs.
-        executor: Threads for the state disk.
+        disk: Access to the state disk.
         tell: Called with what has happened to a job.
         runtime_failed: Called when the runtime turned out not to be ready.
     """
@@ -58,17 +61,20 @@ class Attendant:
         instance: str,
         spool: Spool,
         runtime: Runtime,
-        executor: Executor,
+        disk: Disk,
         tell: Callable[[JobId, Event], None],
         runtime_failed: Callable[[RuntimeUnavailable], None],
     ) -> None:
         self._instance = instance
         self._spool = spool
         self._runtime = runtime
-        self._executor = executor
+        self._disk = disk
         self._tell = tell
         self._runtime_failed = runtime_failed
-        self._watches: dict[JobId, asyncio.Task[None]] = {}
+        self._watches: dict[Launch, asyncio.Task[None]] = {}
+        # The starts that the daemon has claimed: they never happen. Kept for good, since
+        # one may still be on its way when its job is forgotten; they are few.
+        self._claimed: set[Launch] = set()
         self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,17 +82,23 @@ class Attendant:
         """Prepare the job's folder and hand it to the runtime."""
         self._spawn(self._start(job), f"start job {job.id}")
 
-    def resolve(self, job: Job) -> None:
-        """Find out whether the job was started, and see to it that it never will be if not."""
+    def resolve(self, job: Job, *, refused: bool) -> None:
+        """Find out whether the job was started, and see to it that it never will be if not.
+
+        Args:
+            job: The job.
+            refused: Whether it counts against the job if it was not.
+        """
         reason = Reason("START_TIMEOUT", "its command did not begin in time")
-        self._spawn(self._resolve(job, reason, refused=True), f"resolve job {job.id}")
+        self._spawn(self._resolve(job, reason, refused=refused), f"resolve job {job.id}")
 
     def attach(self, job: Job) -> None:
         """Watch the processes of a job from now on, if they are not watched yet."""
-        if job.id not in self._watches:
+        launch = _launch(job)
+        if launch not in self._watches and launch not in self._claimed:
             task = asyncio.create_task(self._watch(job), name=f"watch job {job.id}")
-            self._watches[job.id] = task
-            task.add_done_callback(lambda done: self._unwatched(job.id, done))
+            self._watches[launch] = task
+            task.add_done_callback(lambda done: self._unwatched(launch, done))
 
     def signal(self, job: Job, signal: Signal) -> None:
         """Send a signal to every process of the job, KILL until it could be sent."""
@@ -100,6 +112,8 @@ class Attendant:
         for signal in Signal:
             if task := self._signals.get((job_id, signal)):
                 task.cancel()
+        for launch in [each for each in self._watches if each[0] == job_id]:
+            self._watches[launch].cancel()
 
     async def close(self) -> None:
         """Stop attending to everything; whatever runs goes on."""
@@ -118,7 +132,9 @@ class Attendant:
             MARK: mark_value(self._instance, job),
         }
         try:
-            await self._disk(folder.prepare, script(job.order, environment), job.order.user)
+            await self._disk.run(folder.prepare, script(job.order, environment), job.order.user)
+            if _launch(job) in self._claimed:
+                return
             self.attach(job)
             await self._runtime.launch(job)
         except OSError as error:
@@ -136,43 +152,59 @@ class Attendant:
 
     async def _resolve(self, job: Job, reason: Reason, *, refused: bool) -> None:
         folder = self._spool.job(job.id)
-        try:
-            never_ran = await self._disk(folder.claim, job.launch)
-        except FileNotFoundError:
-            # Without a folder nothing can have been handed over.
-            never_ran = True
-        except OSError as error:
-            log.error("cannot claim job %s: %s", job.id, error, extra={"job": job.id})
-            return
-        if not never_ran:
+        if await self._patiently(f"claim job {job.id}", folder.claim, job.launch):
+            launch = _launch(job)
+            self._claimed.add(launch)
+            if task := self._watches.get(launch):
+                task.cancel()
+            self._tell(job.id, LaunchFailed(clock.now(), reason, refused, job.launch))
+        else:
             self.attach(job)
-            return
-        await self._unwatch(job.id)
-        self._tell(job.id, LaunchFailed(clock.now(), reason, refused))
+
+    async def _patiently(self, what: str, work: Callable[..., T], *args: object) -> T:
+        """Do something on the state disk, again and again until the disk lets it be done."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._disk.run(work, *args)
+            except OSError as error:
+                log.error("cannot %s: %s", what, error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     # -- watching ----------------------------------------------------------------
 
     async def _watch(self, job: Job) -> None:
         folder = self._spool.job(job.id)
-        try:
-            while not await self._watch_once(job, folder):
-                # A wrapper came, found the job claimed by somebody else, and went.
-                pass
-        except OSError as error:
-            reason = Reason("FOLDER_UNREADABLE", f"its folder cannot be read: {error}")
-            self._tell(job.id, JobGone(clock.now(), reason))
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                while not await self._watch_once(job, folder):
+                    # A wrapper came, found the job claimed by somebody else, and went.
+                    pass
+            except FileNotFoundError as error:
+                reason = Reason("FOLDER_GONE", f"its folder is not there any more: {error}")
+                self._tell(job.id, JobGone(clock.now(), reason))
+            except OSError as error:
+                # Not being able to ask is no answer: it may well be running.
+                log.error("cannot watch job %s: %s", job.id, error, extra={"job": job.id})
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            return
 
     async def _watch_once(self, job: Job, folder: JobFolder) -> bool:
         """Watch until the FIFO has no writer; return whether the job had been started."""
-        descriptor = await self._disk(folder.open_alive)
-        # Looked at after opening: who comes after this is seen by epoll.
-        begun = (await self._disk(folder.look, job.launch)).claimed
-        told: set[type[Event]] = set()
-        with AliveWatch(descriptor, begun=begun) as watch:
+        descriptor = await self._disk.open(folder.open_alive)
+        with AliveWatch(descriptor) as watch:
+            # Looked at after opening: who comes after this is seen by epoll.
+            begun = (await self._disk.run(folder.look, job.launch)).claimed
+            watch.begin(begun=begun)
+            told: set[type[Event]] = set()
             held = True
             while held:
                 held = await watch.news()
-                look = await self._disk(folder.look, job.launch)
+                look = await self._disk.run(folder.look, job.launch)
                 for event in self._events(look):
                     if type(event) not in told:
                         told.add(type(event))
@@ -200,14 +232,8 @@ class Attendant:
             reason = Reason("PROCESSES_GONE", "all its processes have ended")
         self._tell(job.id, JobGone(clock.now(), reason))
 
-    async def _unwatch(self, job_id: JobId) -> None:
-        if task := self._watches.pop(job_id, None):
-            task.cancel()
-            await asyncio.wait([task])
-
-    def _unwatched(self, job_id: JobId, task: asyncio.Task[None]) -> None:
-        if self._watches.get(job_id) is task:
-            del self._watches[job_id]
+    def _unwatched(self, launch: Launch, task: asyncio.Task[None]) -> None:
+        self._watches.pop(launch, None)
         _complain(task)
 
     # -- signalling --------------------------------------------------------------
@@ -217,7 +243,7 @@ class Attendant:
         while True:
             try:
                 await self._runtime.signal(job, signal)
-            except RuntimeUnavailable as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, KILL has to get through
                 log.warning(
                     "cannot send %s to job %s: %s",
                     signal.value,
@@ -240,14 +266,15 @@ class Attendant:
 
     # -- small things ------------------------------------------------------------
 
-    async def _disk(self, work: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
-
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_complain)
+
+
+def _launch(job: Job) -> Launch:
+    return job.id, job.launch
 
 
 def _complain(task: asyncio.Task[None]) -> None:

@@ -12,6 +12,7 @@ from wsclean_workerd import __version__
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
 from wsclean_workerd.command import CommandRules
+from wsclean_workerd.disk import Disk
 from wsclean_workerd.errors import StartError
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.keeper import RuntimeKeeper
@@ -68,6 +69,7 @@ class Daemon:
         config, stack = self._config, self._stack
         executor = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        disk = Disk(executor)
         journal = Journal(config.journal_path)
         stack.push_async_callback(journal.close)
         spool = self._spool()
@@ -91,12 +93,12 @@ class Daemon:
             instance=journal.instance,
             spool=spool,
             runtime=runtime,
-            executor=executor,
+            disk=disk,
             tell=supervisor.tell,
             runtime_failed=keeper.failed,
         )
         self._keeper, self._supervisor = keeper, supervisor
-        await supervisor.start(attendant)
+        await supervisor.start(attendant, last_id=await disk.run(spool.last_id))
         stack.push_async_callback(attendant.close)
         stack.push_async_callback(supervisor.close)
 
@@ -108,7 +110,7 @@ class Daemon:
             condition=lambda: keeper.condition,
             spool=spool,
             growth=growth,
-            executor=executor,
+            disk=disk,
         )
         self._server = Server(config, service)
         await self._server.start()

@@ -78,10 +78,12 @@ class LaunchFailed(Event):
         reason: Why.
         refused: Whether that lies in the job or its image, so that trying again
             without end would be in vain.
+        launch: The number of the start. News of an older one mean nothing.
     """
 
     reason: Reason
     refused: bool
+    launch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,13 @@ class StartJob:
 
 @dataclass(frozen=True, slots=True)
 class ResolveLaunch:
-    """Find out whether the job was started, and see to it that it never will be if not."""
+    """Find out whether the job was started, and see to it that it never will be if not.
+
+    Attributes:
+        refused: Whether it counts against the job if it was not.
+    """
+
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,15 +107,18 @@ class Journal:
 
         Returns:
             The live jobs, the highest number given so far, and whether the machine
-            was started since the journal was last loaded.
+            was started since `remember_boot` was last called.
         """
 
         def read(database: JournalDb) -> tuple[list[Job], int, bool]:
             known = database.meta("boot_id", boot_id)
-            database.set_meta("boot_id", boot_id)
             return database.live(), database.last_id(), known != boot_id
 
         return await self._read(read)
+
+    async def remember_boot(self, boot_id: str) -> None:
+        """Take note that all times in the journal are on the clock of this boot."""
+        await self._read(lambda database: database.set_meta("boot_id", boot_id))
 
     async def prove_life(self) -> None:
         """Return when both threads have been seen to work, and never if they do not."""
@@ -182,7 +185,7 @@ class Journal:
                 for write in writes
             ]
             database.commit()
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - without this thread nothing is written at all
             self._fail(writes, error)
             return
         self._kept = []
@@ -195,7 +198,7 @@ class Journal:
         self._write_db.update(job)
         return job
 
-    def _fail(self, writes: list[_Write], error: sqlite3.Error) -> None:
+    def _fail(self, writes: list[_Write], error: Exception) -> None:
         try:
             self._write_db.rollback()
         except sqlite3.Error as another:

@@ -13,9 +13,9 @@ from asyncinotify import Inotify, Mask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
-    from concurrent.futures import Executor
     from typing import Any
 
+    from wsclean_workerd.disk import Disk
     from wsclean_workerd.spool import JobFolder
 
 CHUNK_SIZE = 64 * 1024
@@ -104,7 +104,7 @@ class OutputReader:
     Args:
         folder: The job's.
         offsets: Where to begin in each output that is wanted, in bytes.
-        executor: Threads for the state disk.
+        disk: Access to the state disk.
         growth: What tells when files grow.
     """
 
@@ -113,12 +113,12 @@ class OutputReader:
         folder: JobFolder,
         offsets: Mapping[Output, int],
         *,
-        executor: Executor,
+        disk: Disk,
         growth: GrowthWatch,
     ) -> None:
         self._folder = folder
         self._offsets = dict(offsets)
-        self._executor = executor
+        self._disk = disk
         self._growth = growth
         self._files: dict[Output, int] = {}
 
@@ -156,7 +156,7 @@ class OutputReader:
             progress = False
             for output, file in self._files.items():
                 offset = self._offsets[output]
-                data = await self._disk(os.pread, file, CHUNK_SIZE, offset)
+                data = await self._disk.run(os.pread, file, CHUNK_SIZE, offset)
                 if data:
                     progress = True
                     self._offsets[output] = offset + len(data)
@@ -168,7 +168,7 @@ class OutputReader:
             if output in self._files:
                 continue
             try:
-                file = await self._disk(self._folder.open_output, output.value)
+                file = await self._disk.open(self._folder.open_output, output.value)
             except FileNotFoundError:
                 continue
             stack.callback(os.close, file)
@@ -176,6 +176,3 @@ class OutputReader:
             if wake is not None:
                 # By descriptor: nothing a job does to names can lead elsewhere.
                 stack.callback(self._growth.watch(f"/proc/self/fd/{file}", wake))
-
-    async def _disk(self, work: Callable[..., Any], *args: object) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)

@@ -29,12 +29,12 @@ from wsclean_workerd_api.v1 import worker_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from concurrent.futures import Executor
 
     import grpc
 
     from wsclean_workerd.announcer import Announcer
     from wsclean_workerd.config import Config
+    from wsclean_workerd.disk import Disk
     from wsclean_workerd.logs import GrowthWatch
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
     from wsclean_workerd.spool import Spool
@@ -58,7 +58,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         condition: Returns the condition of the runtime.
         spool: The job folders.
         growth: What tells when outputs grow.
-        executor: Threads for the state disk.
+        disk: Access to the state disk.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         condition: Callable[[], RuntimeCondition],
         spool: Spool,
         growth: GrowthWatch,
-        executor: Executor,
+        disk: Disk,
     ) -> None:
         self._config = config
         self._started = started
@@ -80,7 +80,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._condition = condition
         self._spool = spool
         self._growth = growth
-        self._executor = executor
+        self._disk = disk
 
     @unary
     async def SubmitJob(  # noqa: N802, D102 - worker.proto names and documents it
@@ -144,7 +144,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             # Asked after subscribing, so that nothing falls in between.
             jobs = [await self._supervisor.get(each) for each in sorted(wanted)]
             for job in jobs if wanted else self._supervisor.live():
-                subscription.offer(job)
+                # What was announced meanwhile is newer.
+                if subscription.latest(job.id) is None:
+                    subscription.offer(job)
             told: dict[JobId, Job] = {}
             while not wanted or not all(each in told and told[each].state.ended for each in wanted):
                 for job in await subscription.next():
@@ -168,7 +170,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         reader = OutputReader(
             self._spool.job(job_id),
             {output: starts[output] for output in outputs_from_proto(request.stream)},
-            executor=self._executor,
+            disk=self._disk,
             growth=self._growth,
         )
         with self._announcer.subscribe({job_id}) as subscription:

@@ -24,7 +24,6 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from wsclean_workerd.model import JobId, User
@@ -101,6 +100,8 @@ class JobFolder:
             wrapper was faster: the job runs or ran.
         """
         claim = self._claim(launch)
+        # The start may not have got as far as the folder; then it finds the claim in it.
+        self.path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         try:
             # A link that leads nowhere: as atomic as the wrapper's file, refused by
             # it as that is refused here, and afterwards told from it.
@@ -120,7 +121,8 @@ class JobFolder:
         try:
             with (self.path / "exit").open(encoding="ascii") as file:
                 status, status_at = int(file.read()), os.fstat(file.fileno()).st_mtime
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            # Empty or damaged after a loss of power is as good as not there.
             return Look(claimed_at=claim.st_mtime)
         return Look(claimed_at=claim.st_mtime, status=status, status_at=status_at)
 
@@ -197,8 +199,11 @@ class Spool:
         """A script as the jobs see it."""
         return f"{self.inside}/runner/{name}"
 
-    def job_ids(self) -> Iterator[int]:
-        """The ids of the jobs that have a folder."""
-        for entry in os.scandir(self.path / "jobs"):
-            if entry.name.isdecimal():
-                yield int(entry.name)
+    def last_id(self) -> int:
+        """The highest id that has a folder, 0 if none has.
+
+        A journal that was moved away leaves folders behind, and what is in them must
+        not be taken for that of new jobs.
+        """
+        names = (entry.name for entry in os.scandir(self.path / "jobs"))
+        return max((int(name) for name in names if name.isdecimal()), default=0)

@@ -100,11 +100,9 @@ def recover(job: Job, now: Instant, patience: Patience) -> list[Instruction]:
         case JobState.RUNNING:
             found = [AttachJob(), *_arm_run(job)]
         case JobState.STOPPING:
-            # Whether it had begun when it was told to end shows in its folder.
-            look = ResolveLaunch() if job.started is None else AttachJob()
-            found = [look, *_terminate(now, patience)]
+            found = [_look(job), *_terminate(now, patience)]
         case _ if job.lingering:
-            found = [AttachJob(), ArmTimer(Timer.LINGER, now.boot + patience.grace)]
+            found = [_look(job), ArmTimer(Timer.LINGER, now.boot + patience.grace)]
     return found
 
 
@@ -133,6 +131,11 @@ def rebase(job: Job, now: Instant) -> Job:
 
 
 # -- what the handlers are made of -----------------------------------------------
+
+
+def _look(job: Job) -> Instruction:
+    # Whether one that was told to end while it started had begun shows in its folder.
+    return ResolveLaunch() if job.started is None else AttachJob()
 
 
 def _arm_queue(job: Job) -> list[Instruction]:
@@ -210,6 +213,8 @@ def _start(job: Job, event: JobStarted, _patience: Patience) -> Step:
 
 
 def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:
+    if event.launch != job.launch:
+        return job, []
     refusals = job.refusals + event.refused
     if refusals >= patience.refusals:
         failed = replace(job, refusals=refusals)
@@ -223,7 +228,8 @@ def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:
 def _start_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
     if event.timer is not Timer.START:
         return job, []
-    return job, [ResolveLaunch(), ArmTimer(Timer.START, event.at.boot + patience.start)]
+    again = ArmTimer(Timer.START, event.at.boot + patience.start)
+    return job, [ResolveLaunch(refused=True), again]
 
 
 def _exit(job: Job, event: JobExited, patience: Patience) -> Step:
@@ -304,6 +310,12 @@ def _exit_stopping(job: Job, event: JobExited, patience: Patience) -> Step:
     ]
 
 
+def _never_ran(job: Job, event: LaunchFailed, patience: Patience) -> Step:
+    if event.launch != job.launch:
+        return job, []
+    return _vanish_stopping(job, event, patience)
+
+
 def _vanish_stopping(job: Job, event: JobGone | LaunchFailed, _patience: Patience) -> Step:
     return _stopped(job, event.at, lingering=False), _disarm(*Timer)
 
@@ -330,6 +342,13 @@ def _await_kill(job: Job, event: KillDelivered, patience: Patience) -> Step:
 
 def _gone(job: Job, _event: JobGone, _patience: Patience) -> Step:
     if not job.lingering:
+        return job, []
+    return replace(job, lingering=False), _disarm(*Timer)
+
+
+def _never_there(job: Job, event: LaunchFailed, _patience: Patience) -> Step:
+    # It was given up without anybody knowing whether it had begun: it had not.
+    if not job.lingering or event.launch != job.launch:
         return job, []
     return replace(job, lingering=False), _disarm(*Timer)
 
@@ -369,11 +388,12 @@ _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.QUEUED, CancelRequested): _to(_cancel_waiting, _S.CANCELLED),
     (_S.QUEUED, DeadlinePassed): _to(_queue_deadline, _S.QUEUED, _S.TIMED_OUT),
     (_S.QUEUED, KillDelivered): _to(_ignore, _S.QUEUED),
+    (_S.QUEUED, LaunchFailed): _to(_ignore, _S.QUEUED),
     (_S.HELD, CancelRequested): _to(_cancel_waiting, _S.CANCELLED),
     (_S.STARTING, JobStarted): _to(_start, _S.RUNNING),
     (_S.STARTING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
     (_S.STARTING, JobGone): _to(_vanish, _S.LOST),
-    (_S.STARTING, LaunchFailed): _to(_launch_failed, _S.QUEUED, _S.FAILED),
+    (_S.STARTING, LaunchFailed): _to(_launch_failed, _S.STARTING, _S.QUEUED, _S.FAILED),
     (_S.STARTING, CancelRequested): _to(_cancel_starting, _S.STOPPING),
     (_S.STARTING, DeadlinePassed): _to(_start_deadline, _S.STARTING),
     (_S.RUNNING, JobStarted): _to(_ignore, _S.RUNNING),
@@ -385,7 +405,7 @@ _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.STOPPING, JobStarted): _to(_start_stopping, _S.STOPPING),
     (_S.STOPPING, JobExited): _to(_exit_stopping, _S.CANCELLED, _S.TIMED_OUT),
     (_S.STOPPING, JobGone): _to(_vanish_stopping, _S.CANCELLED, _S.TIMED_OUT),
-    (_S.STOPPING, LaunchFailed): _to(_vanish_stopping, _S.CANCELLED, _S.TIMED_OUT),
+    (_S.STOPPING, LaunchFailed): _to(_never_ran, _S.STOPPING, _S.CANCELLED, _S.TIMED_OUT),
     (_S.STOPPING, CancelRequested): _to(_ignore, _S.STOPPING),
     (_S.STOPPING, KillDelivered): _to(_await_kill, _S.STOPPING),
     (_S.STOPPING, DeadlinePassed): _to(_stopping_deadline, _S.STOPPING, _S.LOST),
@@ -395,7 +415,7 @@ _OVER: Mapping[type[Event], Callable[[Job, Any, Patience], Step]] = {
     JobStarted: _ignore,
     JobExited: _ignore,
     JobGone: _gone,
-    LaunchFailed: _ignore,
+    LaunchFailed: _never_there,
     CancelRequested: _ignore,
     KillDelivered: _await_rekill,
     DeadlinePassed: _linger_deadline,

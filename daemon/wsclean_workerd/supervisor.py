@@ -87,19 +87,25 @@ class Supervisor:
         self._on_slot: set[JobId] = set()
         self._tasks: set[asyncio.Task[Job]] = set()
 
-    async def start(self, attendant: Attendant) -> None:
+    async def start(self, attendant: Attendant, *, last_id: int = 0) -> None:
         """Load the journal and bring every job back to where it was.
 
         Args:
             attendant: Who attends to the processes of jobs.
+            last_id: The highest number known to be taken, apart from the journal's.
         """
         self._attendant = attendant
-        jobs, self._last_id, rebooted = await self._journal.load(clock.boot_id())
+        boot_id = clock.boot_id()
+        jobs, journal_last_id, rebooted = await self._journal.load(boot_id)
+        self._last_id = max(journal_last_id, last_id)
         now = clock.now()
+        if rebooted:
+            jobs = [rebase(job, now) for job in jobs]
+            await asyncio.gather(*(self._journal.update(job) for job in jobs))
+            await self._journal.remember_boot(boot_id)
         for job in jobs:
-            known = rebase(job, now) if rebooted else job
-            self._keep(known)
-            self._written[job.id] = known
+            self._keep(job)
+            self._written[job.id] = job
         for job in list(self._jobs.values()):
             for instruction in recover(job, now, self._patience):
                 self._carry_out(job, instruction)
@@ -303,12 +309,16 @@ class Supervisor:
         match instruction:
             case StartJob():
                 self._hands.start(job)
-            case ResolveLaunch():
-                self._hands.resolve(job)
+            case ResolveLaunch(refused):
+                self._hands.resolve(job, refused=refused)
             case AttachJob():
                 self._hands.attach(job)
             case SignalJob(signal):
                 self._hands.signal(job, signal)
+            case ArmTimer(Timer.START, _):
+                # From now, when it is handed over: it may have waited long to be written.
+                due = clock.now().boot + self._patience.start
+                self._timers.arm(job.id, Timer.START, due)
             case ArmTimer(timer, due):
                 self._timers.arm(job.id, timer, due)
             case DisarmTimer(timer):

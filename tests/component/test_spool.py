@@ -95,6 +95,28 @@ def test_of_many_that_want_a_start_one_gets_it(spool: Spool, folder: JobFolder) 
         (folder.path / "stdout").unlink()
 
 
+@pytest.mark.parametrize("content", ["", "\0\0", "x"])
+def test_a_damaged_exit_status_is_none(spool: Spool, folder: JobFolder, content: str) -> None:
+    run(spool, folder, "exit 0")
+    (folder.path / "exit").write_text(content)
+    look = folder.look(1)
+    assert (look.claimed, look.status) == (True, None)
+
+
+def test_a_start_can_be_claimed_before_its_folder_is_made(spool: Spool, folder: JobFolder) -> None:
+    assert folder.claim(1)
+    folder.prepare("touch ran", ME)
+    assert wrapper(spool, folder).wait(DEADLINE) == 0
+    assert not (folder.path / "ran").exists()
+
+
+def test_the_highest_number_that_has_a_folder_is_known(spool: Spool) -> None:
+    assert spool.last_id() == 0
+    for number in (9, 10):
+        spool.job(JobId(number)).prepare("", ME)
+    assert spool.last_id() == 10
+
+
 def test_preparing_again_keeps_the_output(folder: JobFolder) -> None:
     folder.prepare("one", ME)
     (folder.path / "stdout").write_text("kept")
@@ -114,7 +136,8 @@ def test_output_behind_a_link_is_not_read(folder: JobFolder, tmp_path: Path) -> 
 
 async def test_alive_says_when_the_last_process_is_gone(spool: Spool, folder: JobFolder) -> None:
     folder.prepare("setsid sh -c 'echo $$ >>stdout; exec sleep 600' & exit 5", ME)
-    with AliveWatch(folder.open_alive(), begun=False) as watch:
+    with AliveWatch(folder.open_alive()) as watch:
+        watch.begin(begun=False)
         process = wrapper(spool, folder)
         await asyncio.to_thread(process.wait, DEADLINE)
         while folder.look(1).status is None:
@@ -128,13 +151,16 @@ async def test_alive_says_when_the_last_process_is_gone(spool: Spool, folder: Jo
 
 async def test_alive_of_a_job_that_has_not_begun_says_nothing(folder: JobFolder) -> None:
     folder.prepare("", ME)
-    with AliveWatch(folder.open_alive(), begun=False) as watch, pytest.raises(TimeoutError):
-        await asyncio.wait_for(watch.news(), 0.2)
+    with AliveWatch(folder.open_alive()) as watch:
+        watch.begin(begun=False)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(watch.news(), 0.2)
 
 
 async def test_alive_of_a_dead_job_says_so_at_once(spool: Spool, folder: JobFolder) -> None:
     run(spool, folder, "exit 0")
-    with AliveWatch(folder.open_alive(), begun=True) as watch:
+    with AliveWatch(folder.open_alive()) as watch:
+        watch.begin(begun=True)
         assert await asyncio.wait_for(watch.news(), DEADLINE) is False
 
 
@@ -143,7 +169,8 @@ async def test_what_a_job_writes_to_alive_wakes_and_harms_nothing(
     folder: JobFolder,
 ) -> None:
     folder.prepare("head -c 1000000 /dev/zero >&9; exit 3", ME)
-    with AliveWatch(folder.open_alive(), begun=False) as watch:
+    with AliveWatch(folder.open_alive()) as watch:
+        watch.begin(begun=False)
         process = wrapper(spool, folder)
         while await asyncio.wait_for(watch.news(), DEADLINE):
             pass

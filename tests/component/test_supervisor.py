@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,10 +16,13 @@ import pytest
 
 from support.daemon import DEADLINE
 from support.faults import AWAY, FaultyRuntime
+from support.jobs import make_job
+from wsclean_workerd import clock
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
 from wsclean_workerd.command import CommandRules
 from wsclean_workerd.config import Config
+from wsclean_workerd.disk import Disk
 from wsclean_workerd.errors import (
     JournalUnavailable,
     LaunchRefused,
@@ -28,10 +34,21 @@ from wsclean_workerd.events import Signal
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.journal_db import JournalDb
 from wsclean_workerd.keeper import RuntimeKeeper
-from wsclean_workerd.model import Job, JobId, JobSpec, JobState, Mount, Patience, Reason
+from wsclean_workerd.model import (
+    Instant,
+    Job,
+    JobId,
+    JobSpec,
+    JobState,
+    Mount,
+    Patience,
+    Reason,
+    RuntimeCondition,
+    User,
+)
 from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.runtime.native import NativeRuntime
-from wsclean_workerd.spool import Spool
+from wsclean_workerd.spool import JobFolder, Spool
 from wsclean_workerd.supervisor import Supervisor
 
 PATIENCE = Patience(start=0.5, grace=0.3, kill=0.5, rekill=0.5, refusals=2)
@@ -102,12 +119,12 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         condition=lambda: keeper.condition,
         changed=lambda: None,
     )
-    executor = ThreadPoolExecutor(2)
+    executor = ThreadPoolExecutor(4)
     attendant = Attendant(
         instance=journal.instance,
         spool=spool,
         runtime=runtime,
-        executor=executor,
+        disk=Disk(executor),
         tell=supervisor.tell,
         runtime_failed=keeper.failed,
     )
@@ -212,16 +229,152 @@ async def test_a_folder_that_is_gone_loses_the_job_and_says_so(parts: Parts) -> 
     job = await parts.until(job, lambda news: news.state is JobState.RUNNING)
     # What a second daemon would find that was started after the folder was removed.
     attendant = parts.supervisor._hands
-    await attendant._unwatch(job.id)
+    (watch,) = attendant._watches.values()
+    watch.cancel()
+    await asyncio.wait([watch])
     alive = parts.spool.job(job.id).path / "alive"
     alive.rename(alive.with_name("elsewhere"))
     attendant.attach(job)
     lost = await parts.ended(job)
     assert lost.state is JobState.LOST
     assert lost.reason is not None
-    assert lost.reason.code == "FOLDER_UNREADABLE"
+    assert lost.reason.code == "FOLDER_GONE"
     alive.with_name("elsewhere").rename(alive)
     await parts.runtime.real.signal(job, Signal.KILL)
+
+
+async def test_a_job_cancelled_while_its_folder_is_made_never_runs(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare, begun, go_on = JobFolder.prepare, threading.Event(), threading.Event()
+
+    def slow(folder: JobFolder, script: str, user: User) -> None:
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        prepare(folder, script, user)
+
+    monkeypatch.setattr(JobFolder, "prepare", slow)
+    job = await parts.submit("echo ran")
+    await asyncio.to_thread(begun.wait, DEADLINE)
+    await parts.supervisor.cancel(job.id, CANCEL)
+    job = await parts.ended(job)
+    assert (job.state, job.started) == (JobState.CANCELLED, None)
+    go_on.set()
+    # Whatever the late start still does is done when the next job has run.
+    monkeypatch.setattr(JobFolder, "prepare", prepare)
+    await asyncio.gather(*parts.supervisor._hands._tasks)
+    await parts.ended(await parts.submit("exit 0"))
+    assert parts.output(job) == ""
+    assert job.id not in {launch[0] for launch in parts.supervisor._hands._watches}
+
+
+async def test_a_start_that_fails_late_does_not_harm_the_next_one(parts: Parts) -> None:
+    parts.runtime.launches = ["slow"]
+    job = await parts.submit(f"echo ran; read line <{parts.folder}/gate")
+    os.mkfifo(parts.folder / "gate")
+    # Given up after its time, it is started again, and runs.
+    job = await parts.until(job, lambda news: news.state is JobState.RUNNING)
+    assert job.launch == 2
+    parts.runtime.released.set()
+    await asyncio.gather(*parts.supervisor._hands._tasks)
+    await asyncio.to_thread((parts.folder / "gate").write_text, "go\n")
+    job = await parts.until(job, lambda news: news.state.ended and not news.lingering)
+    assert (job.state, job.launch) == (JobState.SUCCEEDED, 2)
+    assert parts.output(job) == "ran\n"
+    assert parts.supervisor.slots_used == 0
+
+
+async def test_not_being_able_to_look_at_a_job_is_no_reason_to_lose_it(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_alive, failures = JobFolder.open_alive, [OSError(errno.EMFILE, "too many open files")]
+
+    def fails_once(folder: JobFolder) -> int:
+        if failures:
+            raise failures.pop()
+        return open_alive(folder)
+
+    monkeypatch.setattr(JobFolder, "open_alive", fails_once)
+    job = await parts.ended(await parts.submit("echo ran"))
+    assert (job.state, failures) == (JobState.SUCCEEDED, [])
+
+
+async def test_a_claim_that_the_disk_refuses_is_made_later(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim, failures = JobFolder.claim, [OSError(errno.ENOSPC, "no space left")]
+
+    def fails_once(folder: JobFolder, launch: int) -> bool:
+        if failures:
+            raise failures.pop()
+        return claim(folder, launch)
+
+    monkeypatch.setattr(JobFolder, "claim", fails_once)
+    parts.runtime.launches = [AWAY]
+    job = await parts.ended(await parts.submit("echo ran"))
+    assert (job.state, failures) == (JobState.SUCCEEDED, [])
+
+
+def descriptors() -> int:
+    """How many descriptors this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_no_descriptor_is_left_behind(parts: Parts) -> None:
+    await parts.ended(await parts.submit("exit 0"))
+    before = descriptors()
+    parts.runtime.launches = [LaunchRefused("no")] * 20
+    for _ in range(10):
+        await parts.ended(await parts.submit("exit 0"))
+    await asyncio.gather(*parts.supervisor._hands._watches.values(), return_exceptions=True)
+    await parts.ended(await parts.submit("exit 0"))
+    assert descriptors() <= before + 2
+
+
+async def test_after_a_reboot_times_are_on_the_new_clock_for_good(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await parts.journal.load("an earlier boot")
+    await parts.journal.remember_boot("an earlier boot")
+    waiting = make_job(77, submitted=Instant(clock.now().wall - 10, 5_000_000.0))
+    await parts.journal.insert(waiting)
+    monkeypatch.setattr(clock, "boot_id", lambda: "this boot")
+    for _ in range(2):
+        again = Supervisor(
+            rules=parts.supervisor._rules,
+            slots=1,
+            patience=PATIENCE,
+            journal=parts.journal,
+            announcer=Announcer(),
+            condition=lambda: RuntimeCondition(ready=False),
+            changed=lambda: None,
+        )
+        await again.start(parts.supervisor._hands, last_id=90)
+        job = await again.get(JobId(77))
+        assert clock.now().boot - job.submitted.boot == pytest.approx(10, abs=5)
+        await again.close()
+    assert again._last_id == 90
+
+
+async def test_a_defect_while_writing_does_not_end_the_journal(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    insert, failures = JournalDb.insert, [ValueError("unforeseen")]
+
+    def fails_once(database: JournalDb, job: Job) -> Job:
+        if failures:
+            raise failures.pop()
+        return insert(database, job)
+
+    monkeypatch.setattr(JournalDb, "insert", fails_once)
+    with pytest.raises(JournalUnavailable, match="unforeseen"):
+        await parts.submit("exit 0")
+    assert (await parts.ended(await parts.submit("exit 0"))).state is JobState.SUCCEEDED
 
 
 async def test_a_journal_that_takes_nothing_refuses_jobs_and_starts_none(

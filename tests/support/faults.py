@@ -21,7 +21,9 @@ class FaultyRuntime:
     Attributes:
         real: What runs them.
         launches: What happens to the next launches: an error to raise before it took
-            effect, "late" to raise one although it takes effect, or "hand over".
+            effect, "late" to raise one although it takes effect, "never" to do nothing,
+            "slow" to raise one when it is released, or "hand over".
+        released: Set to release slow launches.
         signals: Errors to raise by the next signals.
         ensures: Errors to raise by the next calls to make it ready.
         breaks: Set to lose the container.
@@ -33,6 +35,7 @@ class FaultyRuntime:
     signals: list[Exception] = field(default_factory=list)
     ensures: list[Exception] = field(default_factory=list)
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     ensured: int = 0
     late: list[Job] = field(default_factory=list)
     kind: str = "faulty"
@@ -58,6 +61,10 @@ class FaultyRuntime:
             raise fault
         if fault == "never":
             return
+        if fault == "slow":
+            # The engine refuses it when nobody asks any more.
+            await self.released.wait()
+            raise RuntimeUnavailable("ENGINE_SILENT", "the engine did not answer")
         if fault == "late":
             # The engine did it, and only its answer got lost.
             self.late.append(job)

@@ -183,7 +183,7 @@ def test_nothing_is_lost_for_a_kill_that_could_not_be_delivered() -> None:
 def test_cancelling_a_job_that_is_starting_tries_to_claim_it_first() -> None:
     job, instructions = play(make_job(), JobChosen(at(1)), CancelRequested(at(2), CANCEL))
     assert instructions[0] == ResolveLaunch()
-    never, _ = play(job, LaunchFailed(at(3), AWAY, refused=False))
+    never, _ = play(job, LaunchFailed(at(3), AWAY, refused=False, launch=1))
     assert (never.state, never.started, never.on_slot) == (JobState.CANCELLED, None, False)
     begun, instructions = play(job, JobStarted(at(3)))
     assert instructions == [SignalJob(Signal.TERM)]
@@ -196,17 +196,45 @@ def test_a_start_that_failed_puts_the_job_back_without_counting_against_it() -> 
         job, instructions = play(
             job,
             JobChosen(at(second)),
-            LaunchFailed(at(second), AWAY, refused=False),
+            LaunchFailed(at(second), AWAY, refused=False, launch=second + 1),
         )
     assert (job.state, job.launch, job.refusals) == (JobState.QUEUED, 20, 0)
     assert timers(instructions) == {Timer.QUEUE: at(0).boot + 50}
 
 
+def test_news_of_an_older_start_mean_nothing() -> None:
+    stale = LaunchFailed(at(9), AWAY, refused=True, launch=1)
+    queued, _ = play(make_job(), JobChosen(at(1)), stale)
+    assert play(queued, stale) == (queued, [])
+    starting, _ = play(queued, JobChosen(at(2)))
+    assert play(starting, stale) == (starting, [])
+    stopping, _ = play(starting, CancelRequested(at(3), CANCEL))
+    assert play(stopping, stale) == (stopping, [])
+    begun, _ = play(starting, JobStarted(at(3)))
+    assert play(begun, stale) == (begun, [])
+
+
+def test_a_job_given_up_while_it_started_is_gone_once_it_is_known_not_to_run() -> None:
+    job, _ = play(
+        make_job(),
+        JobChosen(at(1)),
+        CancelRequested(at(2), CANCEL),
+        DeadlinePassed(at(12), Timer.GRACE),
+        KillDelivered(at(12)),
+        DeadlinePassed(at(17), Timer.KILL),
+    )
+    assert (job.state, job.on_slot) == (JobState.LOST, True)
+    assert ResolveLaunch() in recover(job, at(100), PATIENCE)
+    job, _ = play(job, LaunchFailed(at(101), AWAY, refused=False, launch=1))
+    assert not job.on_slot
+    assert play(job, LaunchFailed(at(102), AWAY, refused=False, launch=1)) == (job, [])
+
+
 def test_a_job_that_is_refused_again_and_again_fails() -> None:
-    refused = LaunchFailed(at(2), Reason("LAUNCH_REFUSED", "no sh"), refused=True)
+    refused = LaunchFailed(at(2), Reason("LAUNCH_REFUSED", "no sh"), refused=True, launch=1)
     job, _ = play(make_job(), JobChosen(at(1)), refused)
     assert job.state is JobState.QUEUED
-    job, _ = play(job, JobChosen(at(3)), refused)
+    job, _ = play(job, JobChosen(at(3)), replace(refused, launch=2))
     assert job.state is JobState.FAILED
     assert job.reason == Reason("CANNOT_START", "cannot be started: no sh")
 
@@ -299,7 +327,7 @@ EVENTS = st.one_of(
     st.builds(JobStarted, st.just(at(0))),
     st.builds(JobExited, st.just(at(0)), st.sampled_from([0, 1, 127, 137])),
     st.builds(JobGone, st.just(at(0)), st.just(VANISHED)),
-    st.builds(LaunchFailed, st.just(at(0)), st.just(AWAY), st.booleans()),
+    st.builds(LaunchFailed, st.just(at(0)), st.just(AWAY), st.booleans(), st.integers(1, 3)),
     st.builds(CancelRequested, st.just(at(0)), st.just(CANCEL)),
     st.builds(KillDelivered, st.just(at(0))),
     st.builds(DeadlinePassed, st.just(at(0)), st.sampled_from(Timer)),

@@ -92,7 +92,13 @@ class NativeRuntime:
             work = functools.partial(
                 work, user=user.uid, group=user.gid, extra_groups=list(user.groups)
             )
-        await self._spawn(work)
+        try:
+            await self._spawn(work)
+        except subprocess.CalledProcessError as error:
+            raise RuntimeUnavailable(
+                "CANNOT_SIGNAL",
+                f"the script that sends signals ended with {error.returncode}",
+            ) from None
 
     async def explain_loss(self, container: str | None) -> Reason:
         """Say what is known of a loss, which is little."""

@@ -78,8 +78,11 @@ def _set_up_logging(level: str) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for chatty in ("asyncio", "grpc", "docker", "urllib3"):
+    for chatty in ("asyncio", "docker", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It reports callers that went away as errors, with a stack trace. What goes wrong in
+    # a call is logged where it is answered.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
 
 
 async def _serve(settings: Config) -> None:

@@ -291,6 +291,8 @@ def _run_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
 
 
 def _start_stopping(job: Job, event: JobStarted, _patience: Patience) -> Step:
+    if job.started is not None:
+        return job, []
     # The first TERM may have come before there was anything to receive it.
     started = replace(job, started=event.at)
     return started, [SignalJob(Signal.TERM)]

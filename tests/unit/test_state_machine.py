@@ -188,6 +188,7 @@ def test_cancelling_a_job_that_is_starting_tries_to_claim_it_first() -> None:
     begun, instructions = play(job, JobStarted(at(3)))
     assert instructions == [SignalJob(Signal.TERM)]
     assert begun.state is JobState.STOPPING
+    assert play(begun, JobStarted(at(9))) == (begun, [])
 
 
 def test_a_start_that_failed_puts_the_job_back_without_counting_against_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.disk import Disk
     from wsclean_workerd.spool import JobFolder
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.2
 
 CHUNK_SIZE = 64 * 1024
 """The most bytes in one piece."""
@@ -42,13 +47,14 @@ class GrowthWatch:
     """Tells when files grow: one inotify instance for all followers.
 
     A host allows few such instances for each user (fs.inotify.max_user_instances),
-    so followers share one.
+    so followers share one. It is made when it is first needed, and without it the
+    daemon goes on.
     """
 
     def __init__(self) -> None:
-        self._inotify = Inotify()
+        self._inotify: Inotify | None = None
         self._wakes: dict[int, tuple[Any, set[asyncio.Event]]] = {}
-        self._task = asyncio.create_task(self._dispatch(), name="growth of outputs")
+        self._task: asyncio.Task[None] | None = None
 
     def watch(self, path: str, wake: asyncio.Event) -> Callable[[], None]:
         """Set an event whenever a file grows.
@@ -63,7 +69,14 @@ class GrowthWatch:
         Raises:
             OSError: If the kernel cannot watch more files.
         """
-        watch = self._inotify.add_watch(path, Mask.MODIFY)
+        if self._inotify is None:
+            self._inotify = Inotify()
+            self._task = asyncio.create_task(
+                self._dispatch(self._inotify),
+                name="growth of outputs",
+            )
+        inotify = self._inotify
+        watch = inotify.add_watch(path, Mask.MODIFY)
         # The kernel gives one number to all watches on one file.
         _, wakes = self._wakes.setdefault(watch.wd, (watch, set()))
         wakes.add(wake)
@@ -73,18 +86,20 @@ class GrowthWatch:
             if not wakes and watch.wd in self._wakes:
                 first, _ = self._wakes.pop(watch.wd)
                 with suppress(OSError):  # the file, and with it the watch, may be gone
-                    self._inotify.rm_watch(first)
+                    inotify.rm_watch(first)
 
         return end
 
     async def close(self) -> None:
         """Stop watching."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._inotify.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._inotify is not None:
+            self._inotify.close()
 
-    async def _dispatch(self) -> None:
-        async for event in self._inotify:
+    async def _dispatch(self, inotify: Inotify) -> None:
+        async for event in inotify:
             if event.watch is None:
                 # The kernel's queue was full: anything may have grown.
                 for _, wakes in self._wakes.values():
@@ -121,6 +136,7 @@ class OutputReader:
         self._disk = disk
         self._growth = growth
         self._files: dict[Output, int] = {}
+        self._blind = False
 
     async def read(self) -> AsyncGenerator[Chunk, None]:
         """Read what has been written so far."""
@@ -148,7 +164,9 @@ class OutputReader:
                     yield chunk
                 if over:
                     return
-                await wake.wait()
+                # Where the kernel tells nothing there is no other way than to look.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), _LOOK_SECONDS if self._blind else None)
 
     async def _drain(self) -> AsyncGenerator[Chunk, None]:
         progress = True
@@ -174,5 +192,17 @@ class OutputReader:
             stack.callback(os.close, file)
             self._files[output] = file
             if wake is not None:
-                # By descriptor: nothing a job does to names can lead elsewhere.
-                stack.callback(self._growth.watch(f"/proc/self/fd/{file}", wake))
+                self._watch_growth(stack, file, wake)
+
+    def _watch_growth(self, stack: ExitStack, file: int, wake: asyncio.Event) -> None:
+        try:
+            # By descriptor: nothing a job does to names can lead elsewhere.
+            stack.callback(self._growth.watch(f"/proc/self/fd/{file}", wake))
+        except OSError as error:
+            log.warning(
+                "the kernel does not tell when outputs grow (fs.inotify limits): %s; looking every "
+                "%g s instead",
+                error,
+                _LOOK_SECONDS,
+            )
+            self._blind = True

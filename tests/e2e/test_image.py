@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,7 @@ def test_wsclean_is_a_version_that_draws_models(engine_url: str) -> None:
         ("A=mark/1/ sh -c 'grep -lzF mark/1/ /proc/$$/environ >/dev/null && echo found'", "found"),
         ("find /usr/bin -maxdepth 1 -name wsclean", "/usr/bin/wsclean"),
         ("command -v chgcentre", "/usr/bin/chgcentre"),
+        ("command -v taql", "/usr/bin/taql"),
     ],
 )
 def test_what_jobs_are_started_and_found_with_is_there(
@@ -160,3 +163,172 @@ def test_the_engine_script_says_how_it_is_used(docker_calls: Path, words: list[s
     assert done.returncode == 2
     assert done.stderr == "usage: tools/engine up|down|host\n"
     assert docker_calls.read_text() == ""
+
+
+# -- what the private engine leaves after a crash --------------------------------
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///no/such.sock"}
+
+# Like the real one it refuses to start where a number is that may be its own.
+DOCKERD = """#!/bin/sh
+while [ $# -gt 0 ]; do
+    case $1 in
+        --pidfile) pid_file=$2 ;;
+        --exec-root) root=$2 ;;
+        --host) socket=${2#unix://} ;;
+    esac
+    shift
+done
+for file in "$pid_file" "$root/containerd/containerd.pid"; do
+    [ ! -e "$file" ] || { echo "pid file found: $file"; exit 1; }
+done
+trap 'kill $!; exit' TERM
+sleep 600 &
+echo $$ >"$pid_file"
+: >"$socket"
+wait
+"""
+DOCKER = """#!/bin/sh
+case "$*" in
+    version*) test -e "${DOCKER_HOST#unix://}" ;;
+esac
+"""
+
+
+class Checkout:
+    """The engine's script in a folder of its own, where an engine has been running."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = folder / "tools" / "engine"
+        self.engine.parent.mkdir()
+        for name in ("engine", "lib.sh"):
+            shutil.copy(ENGINE.with_name(name), self.engine.parent)
+        self.root = folder / ".dev" / "docker"
+        self.run = self.root / "run"
+        self.pid_files = [
+            self.run / "dockerd.pid",
+            self.run / "exec" / "containerd" / "containerd.pid",
+        ]
+        self.pid_files[1].parent.mkdir(parents=True)
+        (self.root / "run-folder").write_text(f"{self.run}\n")
+
+    def claim(self, pid: int) -> None:
+        """Leave a number in the engine's files."""
+        for path in self.pid_files:
+            path.write_text(f"{pid}\n")
+
+    def call(self, verb: str, path: str = os.environ["PATH"]) -> None:
+        done = call(self.engine, verb, environment={**NO_ENGINE, "PATH": path})
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    checkout = Checkout(tmp_path)
+    yield checkout
+    # Nothing is left of an engine that should not have started, either.
+    checkout.call("down")
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts processes that do nothing, under any name and with any first word."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        word: str | Path = "sleep", *, program: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen([word, "600"], executable=program or "sleep"))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def dockerd(tmp_path: Path) -> Path:
+    """A program of that name that does nothing."""
+    sleep = shutil.which("sleep")
+    assert sleep
+    program = tmp_path / "dockerd"
+    shutil.copy(sleep, program)
+    return program
+
+
+def test_stopping_spares_who_has_the_number_of_a_crashed_engine(
+    checkout: Checkout,
+    start: Start,
+) -> None:
+    stranger = start()
+    checkout.claim(stranger.pid)
+    checkout.call("down")
+    assert stranger.poll() is None
+    assert not checkout.run.exists()
+
+
+def test_stopping_finds_its_engine_without_a_number(
+    checkout: Checkout,
+    start: Start,
+    dockerd: Path,
+) -> None:
+    engine = start(checkout.run / "exec", program=dockerd)
+    checkout.call("down")
+    assert engine.wait(timeout=DEADLINE) == -signal.SIGTERM
+
+
+def test_stopping_spares_the_engine_of_a_checkout_whose_path_ends_the_same(
+    checkout: Checkout,
+    start: Start,
+    dockerd: Path,
+) -> None:
+    other = start(f"/copy{checkout.run}/exec", program=dockerd)
+    checkout.call("down")
+    assert other.poll() is None
+
+
+@pytest.fixture
+def fakes(tmp_path: Path) -> str:
+    """A PATH with an engine of few words, and a client that sees whether it is there."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in {"docker": DOCKER, "dockerd": DOCKERD}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    return f"{programs}:{os.environ['PATH']}"
+
+
+def test_no_second_engine_starts_beside_one_that_does_not_answer(
+    checkout: Checkout,
+    start: Start,
+    dockerd: Path,
+    fakes: str,
+) -> None:
+    hanging = start(checkout.run / "exec", program=dockerd)
+    checkout.pid_files[0].write_text(f"{hanging.pid}\n")
+    done = call(checkout.engine, "up", environment={**NO_ENGINE, "PATH": fakes})
+    assert done.returncode == 1
+    assert f"pid file found: {checkout.pid_files[0]}" in done.stderr
+    assert "the private engine does not answer" in done.stderr
+    assert hanging.poll() is None
+
+
+def test_an_engine_starts_where_one_has_crashed(
+    checkout: Checkout,
+    start: Start,
+    fakes: str,
+) -> None:
+    stranger = start()
+    checkout.claim(stranger.pid)
+    checkout.call("up", fakes)
+    started = checkout.pid_files[0].read_text()
+    # Once it runs, nothing happens.
+    checkout.call("up", fakes)
+    assert checkout.pid_files[0].read_text() == started != f"{stranger.pid}\n"
+    checkout.call("down", fakes)
+    assert stranger.poll() is None
+    assert not checkout.run.exists()

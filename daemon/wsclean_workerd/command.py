@@ -24,6 +24,9 @@ MAX_ARGUMENTS_BYTES = 128 * 1024
 """More than any real command line, less than what a kernel takes (MAX_ARG_STRLEN
 is 128 KiB for one argument)."""
 
+LONGEST_LIMIT = 10 * 366 * 86400.0
+"""Ten years, in seconds: more than any run, and less than what a message can hold."""
+
 _NOTHING_WRITTEN = frozenset({"-version", "--version", "-help", "--help"})
 _MAX_UMASK = 0o777
 
@@ -160,6 +163,11 @@ def _limit(what: str, asked: float | None, default: float | None) -> float | Non
         raise InvalidRequest(
             f"cannot use a {what} of {asked:g} s: expected more than 0. Leave it out to get the "
             "configured default",
+            reason="INVALID_TIMEOUT",
+        )
+    if asked > LONGEST_LIMIT:
+        raise InvalidRequest(
+            f"cannot use a {what} of {asked:g} s: expected at most {LONGEST_LIMIT:g} s",
             reason="INVALID_TIMEOUT",
         )
     return asked

@@ -56,6 +56,7 @@ def test_what_the_caller_says_comes_before_the_defaults() -> None:
         (("wsclean", "a\0b"), {}, InvalidRequest, "argument 1 contains a NUL"),
         (("wsclean", "/etc/passwd"), {}, UnmappedPath, "'/etc/passwd'.*/stage"),
         (("wsclean",), {"run_timeout": 0.0}, InvalidRequest, "run timeout of 0 s"),
+        (("wsclean",), {"run_timeout": 9.2e18}, InvalidRequest, "expected at most"),
         (("wsclean",), {"run_timeout": -1.0}, InvalidRequest, "run timeout of -1 s"),
         (("wsclean",), {"queue_timeout": 0.0}, InvalidRequest, "queue timeout of 0 s"),
         (("wsclean",), {"umask": 0o1000}, InvalidRequest, "umask 0o1000"),

@@ -280,7 +280,9 @@ class DockerRuntime:
         filters = {"label": f"{LABEL_INSTANCE}={self._instance}"}
         found = await self._engine.call(lambda it: it.containers(all=True, filters=filters))
         for each in found:
-            if each["Id"] != self._container:
+            # By name as well: one that was renamed by hand may have jobs in it.
+            retired = any("-retired-" in name for name in each["Names"] or [])
+            if retired and each["Id"] != self._container:
                 self._remove_later(each["Id"])
 
     def _remove_later(self, container: str) -> None:

@@ -119,9 +119,9 @@ class Engine:
         return client
 
     def _connect(self, timeout: float) -> APIClient:
-        # The oldest API that has all that is used: asking for the version would be
-        # another call that can hang.
-        return docker.APIClient(base_url=self.url, version="1.41", timeout=timeout)  # type: ignore[arg-type]
+        # The engine says which version it speaks: new ones refuse what old ones need. It
+        # is a call like any other, in the same thread and under the same deadline.
+        return docker.APIClient(base_url=self.url, version="auto", timeout=timeout)  # type: ignore[arg-type]
 
     def _translate(self, work: Callable[[], T]) -> T:
         try:

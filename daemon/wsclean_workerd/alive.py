@@ -29,8 +29,14 @@ class AliveWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.remove_reader(self._descriptor)
-        os.close(self._descriptor)
+        self.close()
+
+    def close(self) -> None:
+        """Listen no longer; doing it again does nothing."""
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def begin(self, *, begun: bool) -> None:
         """Begin to listen.

@@ -1,25 +1,17 @@
-"""Attends to the processes of jobs: starts, watches and signals them."""
+"""Attends to the processes of jobs: starts and signals them, and settles doubts."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 from wsclean_workerd import clock
-from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.command import script
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
-from wsclean_workerd.events import (
-    Event,
-    JobExited,
-    JobGone,
-    JobStarted,
-    KillDelivered,
-    LaunchFailed,
-    Signal,
-)
-from wsclean_workerd.model import Instant, Reason
+from wsclean_workerd.events import Event, KillDelivered, LaunchFailed, Signal
+from wsclean_workerd.model import Reason
 from wsclean_workerd.runtime.launching import MARK, mark_value
 
 if TYPE_CHECKING:
@@ -28,17 +20,18 @@ if TYPE_CHECKING:
     from wsclean_workerd.disk import Disk
     from wsclean_workerd.model import Job, JobId
     from wsclean_workerd.runtime import Runtime
-    from wsclean_workerd.spool import JobFolder, Look, Spool
+    from wsclean_workerd.spool import Spool
+    from wsclean_workerd.watcher import Launch, Watcher
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Launch = tuple["JobId", int]
-"""One start of a job: its number and that of the start."""
-
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
+# A start takes milliseconds. One that takes this long was handed to something that
+# does nothing.
+_START_SECONDS = 5.0
 
 
 class Attendant:
@@ -50,6 +43,7 @@ class Attendant:
         instance: The name of this daemon, for the mark of its jobs' processes.
         spool: The job folders.
         runtime: What runs the jobs.
+        watcher: Watches what has been started.
         disk: Access to the state disk.
         tell: Called with what has happened to a job.
         runtime_failed: Called when the runtime turned out not to be ready.
@@ -61,6 +55,7 @@ class Attendant:
         instance: str,
         spool: Spool,
         runtime: Runtime,
+        watcher: Watcher,
         disk: Disk,
         tell: Callable[[JobId, Event], None],
         runtime_failed: Callable[[RuntimeUnavailable], None],
@@ -68,15 +63,16 @@ class Attendant:
         self._instance = instance
         self._spool = spool
         self._runtime = runtime
+        self._watcher = watcher
         self._disk = disk
         self._tell = tell
         self._runtime_failed = runtime_failed
-        self._watches: dict[Launch, asyncio.Task[None]] = {}
         # The starts that the daemon has claimed: they never happen. Kept for good, since
         # one may still be on its way when its job is forgotten; they are few.
         self._claimed: set[Launch] = set()
         self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._check: asyncio.TimerHandle | None = None
 
     def start(self, job: Job) -> None:
         """Prepare the job's folder and hand it to the runtime."""
@@ -94,11 +90,8 @@ class Attendant:
 
     def attach(self, job: Job) -> None:
         """Watch the processes of a job from now on, if they are not watched yet."""
-        launch = _launch(job)
-        if launch not in self._watches and launch not in self._claimed:
-            task = asyncio.create_task(self._watch(job), name=f"watch job {job.id}")
-            self._watches[launch] = task
-            task.add_done_callback(lambda done: self._unwatched(launch, done))
+        if (job.id, job.launch) not in self._claimed:
+            self._watcher.watch(job)
 
     def signal(self, job: Job, signal: Signal) -> None:
         """Send a signal to every process of the job, KILL until it could be sent."""
@@ -107,17 +100,23 @@ class Attendant:
             self._signals[job.id, signal] = task
             task.add_done_callback(lambda done: self._signalled(job.id, signal, done))
 
-    def forget(self, job_id: JobId) -> None:
+    def forget(self, job: Job) -> None:
         """Stop attending to a job that is over."""
         for signal in Signal:
-            if task := self._signals.get((job_id, signal)):
+            if task := self._signals.get((job.id, signal)):
                 task.cancel()
-        for launch in [each for each in self._watches if each[0] == job_id]:
-            self._watches[launch].cancel()
+        self._watcher.stop((job.id, job.launch))
+
+    def doubt(self) -> None:
+        """Settle all starts that have not happened: what was to do them is gone."""
+        self._doubt(0.0)
 
     async def close(self) -> None:
         """Stop attending to everything; whatever runs goes on."""
-        tasks = [*self._watches.values(), *self._signals.values(), *self._tasks]
+        if self._check is not None:
+            self._check.cancel()
+        await self._watcher.close()
+        tasks = [*self._signals.values(), *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,18 +124,21 @@ class Attendant:
     # -- starting ----------------------------------------------------------------
 
     async def _start(self, job: Job) -> None:
-        folder = self._spool.job(job.id)
+        folder, launch = self._spool.job(job.id), (job.id, job.launch)
         environment = {
             **self._runtime.environment,
             **dict(job.spec.environment),
             MARK: mark_value(self._instance, job),
         }
+        text = script(job.order, environment)
         try:
-            await self._disk.run(folder.prepare, script(job.order, environment), job.order.user)
-            if _launch(job) in self._claimed:
+            alive = await self._disk.open(folder.prepare_and_open, text, job.order.user)
+            if launch in self._claimed:
+                os.close(alive)
                 return
-            self.attach(job)
+            self._watcher.watch(job, alive)
             await self._runtime.launch(job)
+            self._handed_over(launch)
         except OSError as error:
             problem = RuntimeUnavailable("SPOOL_UNUSABLE", f"cannot use {folder.path}: {error}")
             await self._not_launched(job, problem)
@@ -153,10 +155,10 @@ class Attendant:
     async def _resolve(self, job: Job, reason: Reason, *, refused: bool) -> None:
         folder = self._spool.job(job.id)
         if await self._patiently(f"claim job {job.id}", folder.claim, job.launch):
-            launch = _launch(job)
+            launch = (job.id, job.launch)
             self._claimed.add(launch)
-            if task := self._watches.get(launch):
-                task.cancel()
+            self._watcher.stop(launch)
+            self._runtime.release(job, reusable=False)
             self._tell(job.id, LaunchFailed(clock.now(), reason, refused, job.launch))
         else:
             self.attach(job)
@@ -172,69 +174,30 @@ class Attendant:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    # -- watching ----------------------------------------------------------------
+    # -- starts that do not happen -----------------------------------------------
 
-    async def _watch(self, job: Job) -> None:
-        folder = self._spool.job(job.id)
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                while not await self._watch_once(job, folder):
-                    # A wrapper came, found the job claimed by somebody else, and went.
-                    pass
-            except FileNotFoundError as error:
-                reason = Reason("FOLDER_GONE", f"its folder is not there any more: {error}")
-                self._tell(job.id, JobGone(clock.now(), reason))
-            except OSError as error:
-                # Not being able to ask is no answer: it may well be running.
-                log.error("cannot watch job %s: %s", job.id, error, extra={"job": job.id})
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
-            return
+    def _handed_over(self, launch: Launch) -> None:
+        self._watcher.handed_over(launch)
+        if self._check is None:
+            loop = asyncio.get_running_loop()
+            self._check = loop.call_later(_START_SECONDS, self._check_starts)
 
-    async def _watch_once(self, job: Job, folder: JobFolder) -> bool:
-        """Watch until the FIFO has no writer; return whether the job had been started."""
-        descriptor = await self._disk.open(folder.open_alive)
-        with AliveWatch(descriptor) as watch:
-            # Looked at after opening: who comes after this is seen by epoll.
-            begun = (await self._disk.run(folder.look, job.launch)).claimed
-            watch.begin(begun=begun)
-            told: set[type[Event]] = set()
-            held = True
-            while held:
-                held = await watch.news()
-                look = await self._disk.run(folder.look, job.launch)
-                for event in self._events(look):
-                    if type(event) not in told:
-                        told.add(type(event))
-                        self._tell(job.id, event)
-        if not look.claimed:
-            return False
-        await self._tell_gone(job, look)
-        return True
+    def _check_starts(self) -> None:
+        """Look whether a start is overdue, again for as long as any is to come."""
+        self._check = None
+        if self._doubt(_START_SECONDS):
+            self._runtime.suspect()
+        elif self._watcher.overdue(0.0):
+            loop = asyncio.get_running_loop()
+            self._check = loop.call_later(_START_SECONDS, self._check_starts)
 
-    def _events(self, look: Look) -> list[Event]:
-        events: list[Event] = []
-        now = clock.now()
-        if look.claimed_at is not None:
-            at = Instant(min(look.claimed_at, now.wall), now.boot)
-            events.append(JobStarted(at))
-        if look.status is not None and look.status_at is not None:
-            at = Instant(min(look.status_at, now.wall), now.boot)
-            events.append(JobExited(at, look.status))
-        return events
-
-    async def _tell_gone(self, job: Job, look: Look) -> None:
-        if look.status is None:
-            reason = await self._runtime.explain_loss(job.container)
-        else:
-            reason = Reason("PROCESSES_GONE", "all its processes have ended")
-        self._tell(job.id, JobGone(clock.now(), reason))
-
-    def _unwatched(self, launch: Launch, task: asyncio.Task[None]) -> None:
-        self._watches.pop(launch, None)
-        _complain(task)
+    def _doubt(self, seconds: float) -> bool:
+        reason = Reason("NOT_STARTED", "what was to start it was gone or did nothing")
+        overdue = self._watcher.overdue(seconds)
+        for job in overdue:
+            # Nobody can tell whether it begins at this moment: its claim does.
+            self._spawn(self._resolve(job, reason, refused=False), f"resolve job {job.id}")
+        return bool(overdue)
 
     # -- signalling --------------------------------------------------------------
 
@@ -271,10 +234,6 @@ class Attendant:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_complain)
-
-
-def _launch(job: Job) -> Launch:
-    return job.id, job.launch
 
 
 def _complain(task: asyncio.Task[None]) -> None:

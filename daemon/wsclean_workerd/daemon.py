@@ -28,6 +28,7 @@ from wsclean_workerd.service import WorkerService
 from wsclean_workerd.spool import Spool
 from wsclean_workerd.supervisor import Supervisor
 from wsclean_workerd.systemd import Systemd
+from wsclean_workerd.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -57,6 +58,7 @@ class Daemon:
         self._server: Server | None = None
         self._keeper: RuntimeKeeper | None = None
         self._supervisor: Supervisor | None = None
+        self._attendant: Attendant | None = None
         self._health: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -73,13 +75,18 @@ class Daemon:
         journal = Journal(config.journal_path)
         stack.push_async_callback(journal.close)
         spool = self._spool()
-        runtime = self._runtime(journal.instance, spool)
+        runtime = self._runtime(journal.instance, spool, disk)
         stack.push_async_callback(runtime.close)
         announcer = Announcer()
         growth = GrowthWatch()
         stack.push_async_callback(growth.close)
 
-        keeper = RuntimeKeeper(runtime, busy=self._busy, changed=self._runtime_changed)
+        keeper = RuntimeKeeper(
+            runtime,
+            busy=self._busy,
+            lost=self._runtime_lost,
+            changed=self._runtime_changed,
+        )
         supervisor = Supervisor(
             rules=self._rules(),
             slots=config.slots,
@@ -89,15 +96,17 @@ class Daemon:
             condition=lambda: keeper.condition,
             changed=self._tell_status,
         )
+        watcher = Watcher(spool=spool, runtime=runtime, disk=disk, tell=supervisor.tell)
         attendant = Attendant(
             instance=journal.instance,
             spool=spool,
             runtime=runtime,
+            watcher=watcher,
             disk=disk,
             tell=supervisor.tell,
             runtime_failed=keeper.failed,
         )
-        self._keeper, self._supervisor = keeper, supervisor
+        self._keeper, self._supervisor, self._attendant = keeper, supervisor, attendant
         await supervisor.start(attendant, last_id=await disk.run(spool.last_id))
         stack.push_async_callback(attendant.close)
         stack.push_async_callback(supervisor.close)
@@ -138,12 +147,13 @@ class Daemon:
             raise StartError(f"cannot use {path} for job folders: {error}") from None
         return spool
 
-    def _runtime(self, instance: str, spool: Spool) -> Runtime:
+    def _runtime(self, instance: str, spool: Spool, disk: Disk) -> Runtime:
         config = self._config
         if config.runtime == "native":
             return NativeRuntime(
                 instance=instance,
                 spool=spool,
+                disk=disk,
                 programs=config.jobs.programs,
                 user=config.user,
             )
@@ -153,6 +163,7 @@ class Daemon:
             image=config.docker.image,
             instance=instance,
             spool=spool,
+            disk=disk,
             mounts=config.job_mounts,
             user=config.user,
         )
@@ -173,6 +184,10 @@ class Daemon:
 
     def _busy(self) -> bool:
         return self._supervisor is not None and self._supervisor.slots_used > 0
+
+    def _runtime_lost(self) -> None:
+        if self._attendant is not None:
+            self._attendant.doubt()
 
     def _runtime_changed(self) -> None:
         self._tell_status()

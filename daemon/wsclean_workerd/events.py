@@ -54,9 +54,15 @@ class JobStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobExited(Event):
-    """The command ended with this status."""
+    """The command ended with this status.
+
+    Attributes:
+        status: The exit status, 128 + n if signal n ended it.
+        started: When it began, if that may not have been told before.
+    """
 
     status: int
+    started: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class RuntimeKeeper:
     Args:
         runtime: What to keep ready.
         busy: Returns whether jobs run in it.
+        lost: Called whenever it was lost, and with it what had been handed to it.
         changed: Called whenever the condition has changed.
     """
 
@@ -36,10 +37,12 @@ class RuntimeKeeper:
         runtime: Runtime,
         *,
         busy: Callable[[], bool],
+        lost: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._busy = busy
+        self._lost = lost
         self._changed = changed
         self._failed = asyncio.Event()
         self._pause = 0.0
@@ -85,6 +88,7 @@ class RuntimeKeeper:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+        self._lost()
         if asyncio.get_running_loop().time() - since > _STEADY_SECONDS:
             self._pause = 0.0
 

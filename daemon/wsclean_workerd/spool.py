@@ -8,7 +8,10 @@
   that all of them are gone,
 * `claim-N`: whether start number N happened, made once by daemon or wrapper,
 * `exit`: the exit status, which only the wrapper writes,
-* `wrapper`: the wrapper's process id, so that it is spared when the job is killed.
+* `wrapper`: which process the wrapper is, so that it is spared when the job is killed.
+
+The last two are filled with blanks in advance and written in place, so that a full disk
+cannot lose what is written there.
 
 Folders belong to the daemon, so a job can neither replace nor remove what is in
 them. All functions here block on the state disk: call them in a thread.
@@ -16,9 +19,11 @@ them. All functions here block on the state disk: call them in a thread.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -28,11 +33,17 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.model import JobId, User
 
+RUNNER = "runner.sh"
 WRAPPER = "wrapper.sh"
 KILLER = "kill.sh"
 
 _FOLDER_MODE = 0o711
 _FIFO_MODE = 0o600
+_SCRIPT_MODE = 0o644
+# Never waits, whatever a job has put there where it can.
+_READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLANK_STATUS = b" " * 15 + b"\n"
+_BLANK_IDENTITY = b" " * 511 + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,10 @@ class Look:
         return self.claimed_at is not None
 
 
+NOTHING = Look()
+"""Nothing is known of the start: it has not happened, or never will."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobFolder:
     """The folder of one job.
@@ -66,8 +81,13 @@ class JobFolder:
 
     path: Path
 
+    def prepare_and_open(self, script: str, user: User) -> int:
+        """Do what `prepare` and `open_alive` do."""
+        self.prepare(script, user)
+        return self.open_alive()
+
     def prepare(self, script: str, user: User) -> None:
-        """Make everything a start needs; doing it again changes no output.
+        """Make everything a start needs; doing it again changes no output and no status.
 
         Args:
             script: The text of `command`.
@@ -76,18 +96,23 @@ class JobFolder:
         Raises:
             OSError: If the disk does not take it.
         """
-        self.path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=_FOLDER_MODE)
+        # Neither is what the umask of the moment may have made of it.
         self.path.chmod(_FOLDER_MODE)
         for name in ("stdout", "stderr"):
             self._make(name, user, mode=0o600)
-        self._make("command", user, mode=0o400, content=script)
-        fifo = self.path / "alive"
-        if not fifo.exists():
-            os.mkfifo(fifo, _FIFO_MODE)
+        self._make("exit", None, mode=0o600, content=_BLANK_STATUS)
+        self._make("wrapper", None, mode=0o644, content=_BLANK_IDENTITY)
+        (self.path / "command").unlink(missing_ok=True)
+        self._make("command", user, mode=0o400, content=script.encode())
+        with suppress(FileExistsError):
+            os.mkfifo(self.path / "alive", _FIFO_MODE)
 
     def open_alive(self) -> int:
         """Open the FIFO for reading and return its descriptor; never waits for a writer."""
-        return os.open(self.path / "alive", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(self.path / "alive", flags)
 
     def claim(self, launch: int) -> bool:
         """Try to claim a start, so that it never happens.
@@ -101,7 +126,8 @@ class JobFolder:
         """
         claim = self._claim(launch)
         # The start may not have got as far as the folder; then it finds the claim in it.
-        self.path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=_FOLDER_MODE)
         try:
             # A link that leads nowhere: as atomic as the wrapper's file, refused by
             # it as that is refused here, and afterwards told from it.
@@ -115,16 +141,25 @@ class JobFolder:
         try:
             claim = self._claim(launch).lstat()
         except FileNotFoundError:
-            return Look()
+            return NOTHING
         if not stat.S_ISREG(claim.st_mode):
-            return Look()
-        try:
-            with (self.path / "exit").open(encoding="ascii") as file:
-                status, status_at = int(file.read()), os.fstat(file.fileno()).st_mtime
-        except (FileNotFoundError, ValueError):
-            # Empty or damaged after a loss of power is as good as not there.
-            return Look(claimed_at=claim.st_mtime)
+            return NOTHING
+        status, status_at = self._status()
         return Look(claimed_at=claim.st_mtime, status=status, status_at=status_at)
+
+    def _status(self) -> tuple[int, float] | tuple[None, None]:
+        try:
+            file = os.open(self.path / "exit", _READ_FLAGS)
+        except FileNotFoundError:
+            return None, None
+        try:
+            word = os.read(file, len(_BLANK_STATUS)).split(b"\n")[0].strip()
+            # Blank or damaged after a loss of power is as good as not there.
+            if not word.isdigit():
+                return None, None
+            return int(word), os.fstat(file).st_mtime
+        finally:
+            os.close(file)
 
     def open_output(self, name: str) -> int:
         """Open `stdout` or `stderr` for reading and return the descriptor.
@@ -132,7 +167,11 @@ class JobFolder:
         Raises:
             OSError: If it is not there or no plain file.
         """
-        return os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        file = os.open(self.path / name, _READ_FLAGS)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise OSError(errno.EINVAL, "no plain file", str(self.path / name))
+        return file
 
     def remove(self) -> None:
         """Remove the folder and all output."""
@@ -141,19 +180,23 @@ class JobFolder:
     def _claim(self, launch: int) -> Path:
         return self.path / f"claim-{launch}"
 
-    def _make(self, name: str, user: User, *, mode: int, content: str | None = None) -> None:
-        path = self.path / name
-        if content is not None:
-            path.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, mode)
+    def _make(self, name: str, user: User | None, *, mode: int, content: bytes = b"") -> None:
+        """Make a file that is not there yet, for the job's user or for the daemon alone."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            os.fchmod(descriptor, mode)
-            if user.uid != os.geteuid() or user.gid != os.getegid():
+            descriptor = os.open(self.path / name, flags, mode)
+        except FileExistsError:
+            return
+        try:
+            if user is not None and (user.uid, user.gid) != (os.geteuid(), os.getegid()):
                 os.fchown(descriptor, user.uid, user.gid)
-            if content is not None:
-                with os.fdopen(os.dup(descriptor), "w", encoding="utf-8") as file:
-                    file.write(content)
+            os.fchmod(descriptor, mode)
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(content)
+        except BaseException:
+            # Half a file would be taken for a whole one the next time.
+            (self.path / name).unlink(missing_ok=True)
+            raise
         finally:
             os.close(descriptor)
 
@@ -179,13 +222,26 @@ class Spool:
         for folder in (self.path, self.path / "jobs", self.path / "runner"):
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             folder.chmod(_FOLDER_MODE)
-        for name in (WRAPPER, KILLER):
-            text = resources.files("wsclean_workerd.runtime").joinpath(name).read_bytes()
-            new = self.path / "runner" / f"{name}.new"
-            new.write_bytes(text)
-            new.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH | stat.S_IWUSR)
-            # A running shell goes on reading the file it opened.
-            new.replace(self.path / "runner" / name)
+        for name in (RUNNER, WRAPPER, KILLER):
+            self._install(name)
+
+    def _install(self, name: str) -> None:
+        text = resources.files("wsclean_workerd.runtime").joinpath(name).read_bytes()
+        path = self.path / "runner" / name
+        # Not without need: a daemon has to start on a disk that is full.
+        with suppress(FileNotFoundError):
+            if path.read_bytes() == text and stat.S_IMODE(path.stat().st_mode) == _SCRIPT_MODE:
+                return
+        new = path.with_suffix(".new")
+        new.write_bytes(text)
+        new.chmod(_SCRIPT_MODE)
+        # A running shell goes on reading the file it opened.
+        new.replace(path)
+
+    @property
+    def runner_folder(self) -> Path:
+        """The folder of the scripts, and of the FIFOs of each runner."""
+        return self.path / "runner"
 
     def job(self, job_id: JobId) -> JobFolder:
         """The folder of a job, whether it exists or not."""

@@ -98,7 +98,8 @@ def recover(job: Job, now: Instant, patience: Patience) -> list[Instruction]:
         case JobState.STARTING:
             found = [ResolveLaunch(), ArmTimer(Timer.START, now.boot + patience.start)]
         case JobState.RUNNING:
-            found = [AttachJob(), *_arm_run(job)]
+            # How long it may run is asked when it is known that it does.
+            found = [AttachJob()]
         case JobState.STOPPING:
             found = [_look(job), *_terminate(now, patience)]
         case _ if job.lingering:
@@ -212,6 +213,10 @@ def _start(job: Job, event: JobStarted, _patience: Patience) -> Step:
     return running, [*_disarm(Timer.START), *_arm_run(running)]
 
 
+def _still_running(job: Job, _event: JobStarted, _patience: Patience) -> Step:
+    return job, _arm_run(job)
+
+
 def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:
     if event.launch != job.launch:
         return job, []
@@ -232,14 +237,18 @@ def _start_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step
     return job, [ResolveLaunch(refused=True), again]
 
 
+def _exited(job: Job, event: JobExited) -> Job:
+    # A command can be over before anybody saw it begin.
+    started = job.started or event.started or event.at
+    return replace(job, exit_status=event.status, started=started)
+
+
 def _exit(job: Job, event: JobExited, patience: Patience) -> Step:
     if event.status == 0:
         state, reason = JobState.SUCCEEDED, Reason("SUCCEEDED", "ended with exit status 0")
     else:
         state, reason = JobState.FAILED, _failure(job, event.status)
-    # A command can be over before anybody saw it begin.
-    exited = replace(job, exit_status=event.status, started=job.started or event.at)
-    return _end(exited, event.at, state, reason, lingering=True), [
+    return _end(_exited(job, event), event.at, state, reason, lingering=True), [
         *_disarm(Timer.START, Timer.RUN),
         ArmTimer(Timer.LINGER, event.at.boot + patience.grace),
     ]
@@ -305,8 +314,7 @@ def _stopped(job: Job, at: Instant, *, lingering: bool) -> Job:
 
 
 def _exit_stopping(job: Job, event: JobExited, patience: Patience) -> Step:
-    exited = replace(job, exit_status=event.status, started=job.started or event.at)
-    return _stopped(exited, event.at, lingering=True), [
+    return _stopped(_exited(job, event), event.at, lingering=True), [
         *_disarm(Timer.GRACE, Timer.KILL),
         ArmTimer(Timer.LINGER, event.at.boot + patience.grace),
     ]
@@ -398,7 +406,7 @@ _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.STARTING, LaunchFailed): _to(_launch_failed, _S.STARTING, _S.QUEUED, _S.FAILED),
     (_S.STARTING, CancelRequested): _to(_cancel_starting, _S.STOPPING),
     (_S.STARTING, DeadlinePassed): _to(_start_deadline, _S.STARTING),
-    (_S.RUNNING, JobStarted): _to(_ignore, _S.RUNNING),
+    (_S.RUNNING, JobStarted): _to(_still_running, _S.RUNNING),
     (_S.RUNNING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
     (_S.RUNNING, JobGone): _to(_vanish, _S.LOST),
     (_S.RUNNING, LaunchFailed): _to(_ignore, _S.RUNNING),

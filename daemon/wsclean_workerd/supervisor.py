@@ -291,7 +291,7 @@ class Supervisor:
     def _drop(self, job: Job) -> None:
         if self._jobs.get(job.id) is job:
             del self._jobs[job.id], self._written[job.id]
-            self._hands.forget(job.id)
+            self._hands.forget(job)
 
     def _schedule(self) -> None:
         self._changed()

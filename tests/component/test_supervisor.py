@@ -50,6 +50,7 @@ from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.runtime.native import NativeRuntime
 from wsclean_workerd.spool import JobFolder, Spool
 from wsclean_workerd.supervisor import Supervisor
+from wsclean_workerd.watcher import Watcher
 
 PATIENCE = Patience(start=0.5, grace=0.3, kill=0.5, rekill=0.5, refusals=2)
 CANCEL = Reason("CANCELLED", "was cancelled")
@@ -94,14 +95,25 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     spool = Spool(tmp_path / "spool", str(tmp_path / "spool"))
     spool.prepare()
     journal = Journal(tmp_path / "journal.db")
-    native = NativeRuntime(instance=journal.instance, spool=spool, programs=["sh"], user=user)
+    executor = ThreadPoolExecutor(4)
+    disk = Disk(executor)
+    native = NativeRuntime(
+        instance=journal.instance, spool=spool, disk=disk, programs=["sh"], user=user
+    )
     runtime = FaultyRuntime(native)
     announcer = Announcer()
 
+    ready = asyncio.Event()
+
     def changed() -> None:
         supervisor.schedule()
+        if keeper.condition.ready:
+            ready.set()
 
-    keeper = RuntimeKeeper(runtime, busy=lambda: False, changed=changed)
+    def lost() -> None:
+        attendant.doubt()
+
+    keeper = RuntimeKeeper(runtime, busy=lambda: False, lost=lost, changed=changed)
     supervisor = Supervisor(
         rules=CommandRules(
             programs=["sh"],
@@ -119,22 +131,25 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         condition=lambda: keeper.condition,
         changed=lambda: None,
     )
-    executor = ThreadPoolExecutor(4)
+    watcher = Watcher(spool=spool, runtime=runtime, disk=disk, tell=supervisor.tell)
     attendant = Attendant(
         instance=journal.instance,
         spool=spool,
         runtime=runtime,
-        disk=Disk(executor),
+        watcher=watcher,
+        disk=disk,
         tell=supervisor.tell,
         runtime_failed=keeper.failed,
     )
     await supervisor.start(attendant)
     task = asyncio.create_task(keeper.run())
+    await asyncio.wait_for(ready.wait(), DEADLINE)
     yield Parts(tmp_path, runtime, journal, announcer, keeper, supervisor, spool)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await supervisor.close()
     await attendant.close()
+    await runtime.close()
     await journal.close()
     executor.shutdown()
 
@@ -229,9 +244,7 @@ async def test_a_folder_that_is_gone_loses_the_job_and_says_so(parts: Parts) -> 
     job = await parts.until(job, lambda news: news.state is JobState.RUNNING)
     # What a second daemon would find that was started after the folder was removed.
     attendant = parts.supervisor._hands
-    (watch,) = attendant._watches.values()
-    watch.cancel()
-    await asyncio.wait([watch])
+    await attendant._watcher.close()
     alive = parts.spool.job(job.id).path / "alive"
     alive.rename(alive.with_name("elsewhere"))
     attendant.attach(job)
@@ -266,7 +279,7 @@ async def test_a_job_cancelled_while_its_folder_is_made_never_runs(
     await asyncio.gather(*parts.supervisor._hands._tasks)
     await parts.ended(await parts.submit("exit 0"))
     assert parts.output(job) == ""
-    assert job.id not in {launch[0] for launch in parts.supervisor._hands._watches}
+    assert job.id not in {launch[0] for launch in parts.supervisor._hands._watcher._watches}
 
 
 async def test_a_start_that_fails_late_does_not_harm_the_next_one(parts: Parts) -> None:
@@ -329,7 +342,7 @@ async def test_no_descriptor_is_left_behind(parts: Parts) -> None:
     parts.runtime.launches = [LaunchRefused("no")] * 20
     for _ in range(10):
         await parts.ended(await parts.submit("exit 0"))
-    await asyncio.gather(*parts.supervisor._hands._watches.values(), return_exceptions=True)
+    await parts.supervisor._hands._watcher.close()
     await parts.ended(await parts.submit("exit 0"))
     assert descriptors() <= before + 2
 

@@ -77,6 +77,12 @@ class FaultyRuntime:
             await self.real.launch(job)
         self.late.clear()
 
+    def release(self, job: Job, *, reusable: bool) -> None:
+        self.real.release(job, reusable=reusable)
+
+    def suspect(self) -> None:
+        self.real.suspect()
+
     async def signal(self, job: Job, signal: Signal) -> None:
         if self.signals:
             raise self.signals.pop(0)

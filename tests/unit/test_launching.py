@@ -55,7 +55,7 @@ def test_only_another_user_is_switched_to(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1000)
     job = make_job(7, launch=3)
-    expected = ["/bin/sh", "/inside/spool/runner/wrapper.sh", "/inside/spool/jobs/7", "3"]
+    expected = ["/bin/sh", "/inside/spool/runner/wrapper.sh", "-", "/inside/spool/jobs/7", "3"]
     assert wrapper_command(SPOOL, job) == expected
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert is_another(job.order.user)

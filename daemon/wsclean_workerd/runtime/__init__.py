@@ -59,8 +59,21 @@ class Runtime(Protocol):
         """
         ...
 
+    def release(self, job: Job, *, reusable: bool) -> None:
+        """Take note that the command of a job has ended, or never begins.
+
+        Args:
+            job: The job.
+            reusable: Whether it left a status, so that what ran it can run another.
+        """
+        ...
+
+    def suspect(self) -> None:
+        """Take note that starts that were handed over do not happen."""
+        ...
+
     async def signal(self, job: Job, signal: Signal) -> None:
-        """Send a signal to every process of a job.
+        """Send a signal to every process of a job; returns when it has been sent.
 
         Raises:
             RuntimeUnavailable: If it could not be sent.

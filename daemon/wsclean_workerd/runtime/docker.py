@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
@@ -16,11 +17,19 @@ from wsclean_workerd.runtime.container import (
     ContainerRecipe,
 )
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
-from wsclean_workerd.runtime.launching import is_another, kill_command, wrapper_command
+from wsclean_workerd.runtime.launching import (
+    is_another,
+    kill_command,
+    mark_value,
+    switch_user,
+    wrapper_command,
+)
+from wsclean_workerd.runtime.runner import Runners, RunnerUnavailable, no_runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wsclean_workerd.disk import Disk
     from wsclean_workerd.events import Signal
     from wsclean_workerd.model import Job, Mount, User
     from wsclean_workerd.spool import Spool
@@ -45,6 +54,7 @@ class DockerRuntime:
         image: The image to make it from.
         instance: The label by which this daemon knows its own.
         spool: The folder that is shared with it.
+        disk: Access to the state disk.
         mounts: The folders for jobs.
         user: Whom jobs run as.
     """
@@ -59,6 +69,7 @@ class DockerRuntime:
         image: str,
         instance: str,
         spool: Spool,
+        disk: Disk,
         mounts: Sequence[Mount],
         user: User,
     ) -> None:
@@ -71,6 +82,7 @@ class DockerRuntime:
         self._own = f"{os.geteuid()}:{os.getegid()}"
         self._switches_user = is_another(user)
         self._propagation = "rslave"
+        self._runners = Runners(spool, disk)
         self._container: str | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._swept = False
@@ -87,21 +99,56 @@ class DockerRuntime:
             if not self._swept:
                 await self._sweep()
                 self._swept = True
+            reason = await self._ensure_runner()
         except EngineRefused as error:
             raise _unavailable(error) from None
-        return condition
+        return condition if reason is None else replace(condition, reason=reason)
+
+    async def _ensure_runner(self) -> Reason | None:
+        """Have a runner; return why there is none."""
+        container = self._container
+
+        async def start_script(command: list[str]) -> None:
+            await self._execute(container, command, user=self._own)
+
+        try:
+            missing = await self._runners.ensure(container, start_script)
+        except RuntimeUnavailable as error:
+            # A container that has just died is found out by the next look at it.
+            return no_runner(str(error))
+        return no_runner(f"the image lacks {', '.join(missing)}") if missing else None
 
     async def lost(self) -> None:
-        """Wait until the container runs no longer or the engine is gone."""
+        """Wait until container or runner are gone, or the engine is."""
         if self._container is None:
             return
+        waits = {
+            asyncio.create_task(self._stopped(self._container), name="container stopped"),
+            asyncio.create_task(self._runners.lost(), name="runner gone"),
+        }
         try:
-            await self._engine.until_stopped(self._container, at_most=_WAIT_SECONDS)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _stopped(self, container: str) -> None:
+        try:
+            while not await self._engine.until_stopped(container, at_most=_WAIT_SECONDS):
+                pass
         except (RuntimeUnavailable, EngineRefused) as error:
-            log.debug("stopped watching container %s: %s", self._container[:12], error)
+            log.debug("stopped watching container %s: %s", container[:12], error)
 
     async def launch(self, job: Job) -> None:
-        """Execute the wrapper in the container; see `Runtime.launch`."""
+        """Have the job started by the runner, or by the engine; see `Runtime.launch`."""
+        try:
+            # A job belongs to the container that it was given, and so does a runner.
+            if job.container == self._container:
+                await self._runners.current.launch(job, switch_user(job.order.user))
+                return
+        except RunnerUnavailable as error:
+            log.debug("job %s is started by the engine: %s", job.id, error)
         command = wrapper_command(self._spool, job)
         try:
             await self._execute(job.container, command, user=self._own)
@@ -110,8 +157,23 @@ class DockerRuntime:
                 raise LaunchRefused(str(error)) from None
             raise _unavailable(error) from None
 
+    def release(self, job: Job, *, reusable: bool) -> None:
+        """Take note that the command of a job has ended; see `Runtime.release`."""
+        self._runners.release(job, reusable=reusable)
+
+    def suspect(self) -> None:
+        """Take note that starts do not happen; see `Runtime.suspect`."""
+        self._runners.give_up()
+
     async def signal(self, job: Job, signal: Signal) -> None:
-        """Execute the killer in the container; see `Runtime.signal`."""
+        """Have the killer run by the runner, or by the engine; see `Runtime.signal`."""
+        mark = mark_value(self._instance, job)
+        try:
+            if job.container == self._container:
+                await self._runners.current.signal(job, mark, signal, switch_user(job.order.user))
+                return
+        except RunnerUnavailable as error:
+            log.debug("job %s gets %s from the engine: %s", job.id, signal, error)
         user = job.order.user
         command = kill_command(self._spool, self._instance, job, signal)
         try:
@@ -147,7 +209,8 @@ class DockerRuntime:
         )
 
     async def close(self) -> None:
-        """Let go of the engine; the container goes on."""
+        """Let go of the engine and the runner; the container and its jobs go on."""
+        self._runners.drop()
         for task in self._retiring:
             task.cancel()
         self._engine.close()

@@ -12,9 +12,20 @@ folder=$1
 mark=$2
 signal=$3
 
-wrapper=
-read -r wrapper 2>/dev/null <"$folder/wrapper"
-grep -qsF wrapper.sh "/proc/$wrapper/cmdline" || wrapper=
+# identity FILE: process id and start time, of a line as in /proc/PID/stat.
+identity() {
+    read -r line 2>/dev/null <"$1" || return
+    pid=${line%% *}
+    # The name of the program, in parentheses, may hold anything.
+    # shellcheck disable=SC2086 # the fields from the third on
+    set -- ${line##*) }
+    shift 19
+    echo "$pid $1"
+}
+
+wrapper=$(identity "$folder/wrapper")
+# A number that now belongs to another process is nobody to be spared.
+[ "$wrapper" = "$(identity "/proc/${wrapper% *}/stat")" ] || wrapper=
 
 members() {
     grep -lsF -- "$mark" /proc/[0-9]*/environ
@@ -24,7 +35,7 @@ members() {
 send() {
     found=
     for entry in $(members | cut -d/ -f3 | sort -u); do
-        if [ "$entry" = "$wrapper" ] || [ "$entry" = $$ ]; then
+        if [ "$entry" = "${wrapper% *}" ] || [ "$entry" = $$ ]; then
             continue
         fi
         kill -s "$signal" "$entry" 2>/dev/null && found=yes

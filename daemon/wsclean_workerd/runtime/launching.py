@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wsclean_workerd.spool import KILLER, WRAPPER
+from wsclean_workerd.spool import KILLER, RUNNER, WRAPPER
 
 if TYPE_CHECKING:
     from wsclean_workerd.events import Signal
@@ -34,7 +34,7 @@ def is_another(user: User) -> bool:
 
 
 def wrapper_command(spool: Spool, job: Job) -> list[str]:
-    """The command that starts a job, for the daemon's own user.
+    """The command that starts one job, for the daemon's own user.
 
     Args:
         spool: Where its folder is.
@@ -43,9 +43,27 @@ def wrapper_command(spool: Spool, job: Job) -> list[str]:
     return [
         "/bin/sh",
         spool.script_inside(WRAPPER),
+        "-",
         spool.job_inside(job.id),
         str(job.launch),
-        *(switch_user(job.order.user) if is_another(job.order.user) else []),
+        *switch_user(job.order.user),
+    ]
+
+
+def runner_command(spool: Spool, name: str) -> list[str]:
+    """The command that starts the runner, for the daemon's own user.
+
+    Args:
+        spool: Where its folder is.
+        name: The name of its folder.
+    """
+    scripts = spool.script_inside(RUNNER).rpartition("/")[0]
+    return [
+        "/bin/sh",
+        spool.script_inside(RUNNER),
+        f"{scripts}/{name}",
+        f"{spool.inside}/jobs",
+        scripts,
     ]
 
 
@@ -74,8 +92,11 @@ def switch_user(user: User) -> list[str]:
         user: Whom the job runs as.
 
     Returns:
-        The words to put before the command (setpriv(1), of util-linux).
+        The words to put before the command (setpriv(1), of util-linux); none if it is
+        the daemon's own user.
     """
+    if not is_another(user):
+        return []
     groups = ",".join(str(gid) for gid in user.groups)
     return [
         "setpriv",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import pwd
 import shutil
@@ -12,14 +13,24 @@ from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.model import Reason, RuntimeCondition
-from wsclean_workerd.runtime.launching import is_another, kill_command, wrapper_command
+from wsclean_workerd.runtime.launching import (
+    is_another,
+    kill_command,
+    mark_value,
+    switch_user,
+    wrapper_command,
+)
+from wsclean_workerd.runtime.runner import Runners, RunnerUnavailable, no_runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wsclean_workerd.disk import Disk
     from wsclean_workerd.events import Signal
     from wsclean_workerd.model import Job, User
     from wsclean_workerd.spool import Spool
+
+log = logging.getLogger(__name__)
 
 _SPAWN_SECONDS = 15.0
 
@@ -33,15 +44,19 @@ class NativeRuntime:
     Args:
         instance: The label by which the processes of this daemon's jobs are known.
         spool: Where the job folders are.
+        disk: Access to the state disk.
         programs: The programs that may run, to say which of them are missing.
         user: Whom jobs run as.
     """
 
     kind = "native"
 
-    def __init__(self, *, instance: str, spool: Spool, programs: Sequence[str], user: User) -> None:
+    def __init__(
+        self, *, instance: str, spool: Spool, disk: Disk, programs: Sequence[str], user: User
+    ) -> None:
         self._instance = instance
         self._spool = spool
+        self._runners = Runners(spool, disk)
         self._programs = programs
         self._user = user
 
@@ -63,28 +78,43 @@ class NativeRuntime:
                 f"none of {', '.join(self._programs)} is on this host's PATH: install WSClean, or "
                 'use runtime = "docker"',
             )
-        return RuntimeCondition(ready=True)
+        try:
+            missing = await self._runners.ensure(None, self._start_script)
+        except (RuntimeUnavailable, LaunchRefused) as error:
+            return RuntimeCondition(ready=True, reason=no_runner(str(error)))
+        reason = no_runner(f"{', '.join(missing)} cannot be used") if missing else None
+        return RuntimeCondition(ready=True, reason=reason)
 
     async def lost(self) -> None:
-        """Wait for ever: the host is lost together with the daemon."""
-        await asyncio.Event().wait()
+        """Wait for the end of the runner: the host is lost together with the daemon."""
+        await self._runners.lost()
 
     async def launch(self, job: Job) -> None:
         """Start the wrapper in a session of its own; see `Runtime.launch`."""
-        command = [
-            # It forks and its parent ends at once, so that the wrapper is nobody's
-            # child here: it neither dies with the daemon nor has to be reaped.
-            "setsid",
-            "--fork",
-            *wrapper_command(self._spool, job),
-        ]
         try:
-            await self._spawn(functools.partial(self._call, command, environment=_environment()))
-        except subprocess.CalledProcessError as error:
-            raise LaunchRefused(f"{command[0]} ended with {error.returncode}") from None
+            await self._runners.current.launch(job, switch_user(job.order.user))
+        except RunnerUnavailable as error:
+            log.debug("job %s is started without the runner: %s", job.id, error)
+            await self._start_script(wrapper_command(self._spool, job))
+
+    def release(self, job: Job, *, reusable: bool) -> None:
+        """Take note that the command of a job has ended; see `Runtime.release`."""
+        self._runners.release(job, reusable=reusable)
+
+    def suspect(self) -> None:
+        """Take note that starts do not happen; see `Runtime.suspect`."""
+        self._runners.give_up()
 
     async def signal(self, job: Job, signal: Signal) -> None:
         """Run the killer as the job's user; see `Runtime.signal`."""
+        try:
+            mark = mark_value(self._instance, job)
+            await self._runners.current.signal(job, mark, signal, switch_user(job.order.user))
+        except RunnerUnavailable as error:
+            log.debug("job %s gets %s without the runner: %s", job.id, signal, error)
+            await self._signal(job, signal)
+
+    async def _signal(self, job: Job, signal: Signal) -> None:
         user = job.order.user
         command = kill_command(self._spool, self._instance, job, signal)
         work = functools.partial(self._call, command, environment=_environment())
@@ -110,7 +140,17 @@ class NativeRuntime:
         )
 
     async def close(self) -> None:
-        """Do nothing: whatever runs goes on."""
+        """Let go of the runner; whatever runs goes on."""
+        self._runners.drop()
+
+    async def _start_script(self, words: list[str]) -> None:
+        # It forks and its parent ends at once, so that it is nobody's child here: it
+        # neither dies with the daemon nor has to be reaped.
+        command = ["setsid", "--fork", *words]
+        try:
+            await self._spawn(functools.partial(self._call, command, environment=_environment()))
+        except subprocess.CalledProcessError as error:
+            raise LaunchRefused(f"{command[0]} ended with {error.returncode}") from None
 
     @staticmethod
     async def _spawn(work: functools.partial[None]) -> None:

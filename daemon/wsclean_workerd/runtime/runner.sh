@@ -1,0 +1,59 @@
+#!/bin/sh
+# Starts jobs and sends signals to them for the daemon, which asks by FIFO and needs
+# no engine for it.
+#
+#   runner.sh FOLDER JOBS SCRIPTS
+#
+# FOLDER holds three FIFOs:
+#
+#   requests  what to do, one request in a line:
+#               run LANE ID LAUNCH [PREFIX …]        start a job in a new lane
+#               signal TOKEN ID MARK SIGNAL [PREFIX …]
+#   answers   "ready [MISSING …]" once, and "done TOKEN" for each signal sent
+#   alive     held open by this process alone: its end-of-file says that it is gone
+#
+# JOBS is the folder of the job folders, SCRIPTS that of this script. It ends when the
+# daemon does; what it has started lives on.
+
+cd -- "$1" || exit 1
+jobs=$2
+scripts=$3
+
+# Its own streams end in pipes that nobody drains once the engine was restarted.
+exec </dev/null >/dev/null 2>>log
+exec 8<>alive 7>alive 8<&- 6<>answers 5<requests
+trap '' PIPE
+# The words of a request are words, not patterns.
+set -f
+
+missing=
+for tool in setpriv grep find cut sort; do
+    command -v "$tool" >/dev/null || missing="$missing $tool"
+done
+setsid --fork true 2>/dev/null || missing="$missing setsid"
+echo "ready$missing" >&6
+
+signal() {
+    token=$1 folder=$jobs/$2 mark=$3 signal=$4
+    shift 4
+    "$@" sh "$scripts/kill.sh" "$folder" "$mark" "$signal" 6>&-
+    echo "done $token" >&6
+}
+
+while read -r verb words <&5; do
+    # shellcheck disable=SC2086 # the words of the request
+    set -- $words
+    case $verb in
+    run)
+        lane=$1 id=$2
+        shift 2
+        # Not in the background of this shell, where a job would ignore SIGINT.
+        setsid --fork sh "$scripts/wrapper.sh" "$lane" "$jobs/$id" "$@" 5<&- 6>&- 7>&-
+        ;;
+    signal)
+        signal "$@" 5<&- 7>&- &
+        ;;
+    esac
+    # Takes note of what has ended in the background, which would stay as zombies.
+    jobs
+done

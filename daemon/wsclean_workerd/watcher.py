@@ -1,0 +1,207 @@
+"""Watches the processes of jobs, and tells what their folders say has happened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wsclean_workerd import clock
+from wsclean_workerd.alive import AliveWatch
+from wsclean_workerd.events import Event, JobExited, JobGone, JobStarted
+from wsclean_workerd.model import Instant, Reason
+from wsclean_workerd.spool import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsclean_workerd.disk import Disk
+    from wsclean_workerd.model import Job, JobId
+    from wsclean_workerd.runtime import Runtime
+    from wsclean_workerd.spool import JobFolder, Look, Spool
+
+log = logging.getLogger(__name__)
+
+Launch = tuple["JobId", int]
+"""One start of a job: its number and that of the start."""
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """What is known of a start.
+
+    Attributes:
+        job: The job.
+        task: What watches.
+        handed_over: When the runtime took it, on the loop's clock, or None.
+        begun: Whether its claim has been seen.
+        over: Whether its exit status has been told.
+    """
+
+    job: Job
+    task: asyncio.Task[None] | None = None
+    handed_over: float | None = None
+    begun: bool = False
+    over: bool = False
+
+
+class Watcher:
+    """One watch for each job that has processes, or may have.
+
+    Args:
+        spool: The job folders.
+        runtime: What runs the jobs.
+        disk: Access to the state disk.
+        tell: Called with what has happened to a job.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        runtime: Runtime,
+        disk: Disk,
+        tell: Callable[[JobId, Event], None],
+    ) -> None:
+        self._spool = spool
+        self._runtime = runtime
+        self._disk = disk
+        self._tell = tell
+        self._watches: dict[Launch, _Watch] = {}
+
+    def watch(self, job: Job, alive: int | None = None) -> None:
+        """Watch a start of a job from now on, if it is not watched yet.
+
+        Args:
+            job: The job.
+            alive: The open `alive` of a start that was not handed over yet, which is
+                closed in the end, or None for one that may have happened already.
+        """
+        launch = (job.id, job.launch)
+        fresh = None if alive is None else AliveWatch(alive)
+        if launch in self._watches:
+            if fresh is not None:
+                fresh.close()
+            return
+        watch = _Watch(job)
+        self._watches[launch] = watch
+        watch.task = asyncio.create_task(self._watch(watch, fresh), name=f"watch job {job.id}")
+        watch.task.add_done_callback(lambda done: self._ended(launch, fresh, done))
+
+    def handed_over(self, launch: Launch) -> None:
+        """Take note that a start was handed over and should happen from now on."""
+        if watch := self._watches.get(launch):
+            watch.handed_over = asyncio.get_running_loop().time()
+
+    def overdue(self, seconds: float) -> list[Job]:
+        """The jobs that were handed over so many seconds ago and have not begun."""
+        limit = asyncio.get_running_loop().time() - seconds
+        return [
+            each.job
+            for each in self._watches.values()
+            if not each.begun and each.handed_over is not None and each.handed_over <= limit
+        ]
+
+    def stop(self, launch: Launch) -> None:
+        """Watch a start no longer."""
+        watch = self._watches.get(launch)
+        if watch is not None and watch.task is not None:
+            watch.task.cancel()
+
+    async def close(self) -> None:
+        """Stop watching everything."""
+        tasks = [each.task for each in self._watches.values() if each.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- one watch ---------------------------------------------------------------
+
+    async def _watch(self, watch: _Watch, fresh: AliveWatch | None) -> None:
+        job = watch.job
+        folder = self._spool.job(job.id)
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                alive = fresh or AliveWatch(await self._disk.open(folder.open_alive))
+                with alive:
+                    look = NOTHING if fresh else await self._disk.run(folder.look, job.launch)
+                    over = await self._until_gone(watch, folder, alive, look)
+                fresh = None
+                if over:
+                    return
+                # A wrapper came, found the start claimed by somebody else, and went.
+            except FileNotFoundError as error:
+                reason = Reason("FOLDER_GONE", f"its folder is not there any more: {error}")
+                self._tell(job.id, JobGone(clock.now(), reason))
+                return
+            except Exception as error:  # noqa: BLE001 - not being able to ask is no answer
+                # It may well be running, whatever went wrong here.
+                log.error("cannot watch job %s: %r", job.id, error, extra={"job": job.id})
+                fresh = None
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _until_gone(
+        self, watch: _Watch, folder: JobFolder, alive: AliveWatch, look: Look
+    ) -> bool:
+        """Watch until nobody holds the FIFO; return whether there was such a start."""
+        job = watch.job
+        # What was written down as started had a wrapper, even if its claim did not
+        # survive a loss of power.
+        alive.begin(begun=look.claimed or job.started is not None)
+        held = True
+        while held:
+            held = await alive.news()
+            if look.status is None:
+                # Looked at after the news: what is there now is at least as new.
+                look = await self._disk.run(folder.look, job.launch)
+            self._tell_of(watch, look)
+        if not look.claimed and job.started is None:
+            return False
+        await self._tell_gone(job, look)
+        return True
+
+    def _tell_of(self, watch: _Watch, look: Look) -> None:
+        """Tell what is new."""
+        job = watch.job
+        if look.claimed_at is None or watch.over:
+            return
+        started = _instant(job, look.claimed_at)
+        if look.status is not None and look.status_at is not None:
+            self._runtime.release(job, reusable=True)
+            watch.over = True
+            at = _instant(job, look.status_at)
+            self._tell(job.id, JobExited(at, look.status, started))
+        elif not watch.begun:
+            self._tell(job.id, JobStarted(started))
+        watch.begun = True
+
+    async def _tell_gone(self, job: Job, look: Look) -> None:
+        if look.status is None:
+            self._runtime.release(job, reusable=False)
+            reason = await self._runtime.explain_loss(job.container)
+        else:
+            reason = Reason("PROCESSES_GONE", "all its processes have ended")
+        self._tell(job.id, JobGone(clock.now(), reason))
+
+    def _ended(self, launch: Launch, fresh: AliveWatch | None, task: asyncio.Task[None]) -> None:
+        self._watches.pop(launch, None)
+        # It may have been cancelled before it began.
+        if fresh is not None:
+            fresh.close()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("task %r failed", task.get_name(), exc_info=error)
+
+
+def _instant(job: Job, wall: float) -> Instant:
+    """When a file was written, on both clocks, though its time is on one that may step."""
+    now = clock.now()
+    wall = min(wall, now.wall)
+    # It was not before the job was there, whatever the wall clock says.
+    ago = min(now.wall - wall, max(0.0, now.boot - job.submitted.boot))
+    return Instant(wall, now.boot - ago)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Self
 
 from wsclean_client.address import find_socket
-from wsclean_client.errors import ClientClosed, WSCleanError
+from wsclean_client.errors import ClientClosed
 from wsclean_client.handle import JobHandle
+from wsclean_client.outcome import complete
+from wsclean_client.run import Run
 from wsclean_client.sinks import Output
 from wsclean_client.spec import Options, prepare
 
@@ -96,6 +97,7 @@ class WSCleanClient:
         umask: int | None = None,
         stdout: Sink | None = None,
         stderr: Sink | None = None,
+        tied: bool = False,
         request_id: str | None = None,
     ) -> CompletedJob:
         """Run a command and wait for its end, much like `subprocess.run`.
@@ -118,6 +120,8 @@ class WSCleanClient:
             stdout: Takes standard output as it comes: a function of bytes, or a
                 file.
             stderr: Takes standard error likewise.
+            tied: Whether the job is to end when this process does, however that
+                happens. Otherwise it goes on.
             request_id: Names the submission: sent again, by whomever, it means
                 the same job. None: a random one.
 
@@ -132,24 +136,13 @@ class WSCleanClient:
             DaemonNotReachable: If the daemon does not answer.
             TypeError: If `args` is no list of texts and paths.
         """
-        output = Output(stdout, stderr)
-        job = self.submit(
-            args,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            cwd=cwd,
-            env=env,
-            umask=umask,
-            request_id=request_id,
+        options = Options(
+            cwd=cwd, env=env, timeout=timeout, queue_timeout=queue_timeout, umask=umask, tied=tied
         )
-        try:
-            return job.collect(output, check=check)
-        except WSCleanError:
-            raise
-        except BaseException:
-            with contextlib.suppress(WSCleanError):
-                job.cancel()
-            raise
+        spec, output = prepare(args, options), Output(stdout, stderr)
+        run = Run(self._transport(), spec, request_id or os.urandom(16).hex(), output)
+        info = run.finish()
+        return complete(info, output.stdout, output.stderr, check=check)
 
     def submit(
         self,

@@ -94,6 +94,7 @@ def job_spec(spec: CommandSpec) -> pb.JobSpec:
         run_timeout=_duration(spec.timeout),
         queue_timeout=_duration(spec.queue_timeout),
         umask=spec.umask,
+        tied=spec.tied,
     )
 
 

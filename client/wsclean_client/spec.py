@@ -39,6 +39,7 @@ class CommandSpec:
         timeout: Seconds that it may run, or None for the daemon's default.
         queue_timeout: Seconds that it may wait, or None for the daemon's default.
         umask: The file mode creation mask, or None for the daemon's.
+        tied: Whether the job is to end with the call that submits it.
     """
 
     command: tuple[str, ...]
@@ -47,6 +48,7 @@ class CommandSpec:
     timeout: float | None = None
     queue_timeout: float | None = None
     umask: int | None = None
+    tied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class Options:
     timeout: Seconds | None = None
     queue_timeout: Seconds | None = None
     umask: int | None = None
+    tied: bool = False
 
 
 def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
@@ -84,6 +87,7 @@ def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
         timeout=_seconds("timeout", options.timeout),
         queue_timeout=_seconds("queue_timeout", options.queue_timeout),
         umask=own_umask() if options.umask is None else options.umask,
+        tied=options.tied,
     )
 
 

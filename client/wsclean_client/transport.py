@@ -6,6 +6,7 @@ lazily imports gRPC lazily.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -97,6 +98,59 @@ class Transport:
         """
         request = pb.SubmitJobRequest(spec=convert.job_spec(spec), request_id=request_id)
         return convert.job_info(self._answer(self._submit_once, request).job)
+
+    def run(
+        self,
+        spec: CommandSpec,
+        request_id: str,
+        *,
+        follow: bool,
+        offsets: Callable[[], tuple[int, int]],
+    ) -> Iterator[JobInfo | LogChunk]:
+        """Submit a job and stay with it, across restarts of the daemon.
+
+        Args:
+            spec: What to run.
+            request_id: Names the submission, so that it can be taken up again.
+            follow: Whether output is wanted as it is written, or all at the end.
+            offsets: Returns how many bytes of standard output and standard error
+                have been taken.
+
+        Yields:
+            The job as accepted, pieces of its output, each byte once, and the job as
+            it ended; after an interruption the job as it is then.
+        """
+        message = convert.job_spec(spec)
+        job: JobInfo | None = None
+
+        def begin(seconds: float | None) -> _Stream[pb.RunJobResponse]:
+            stdout_offset, stderr_offset = offsets()
+            request = pb.RunJobRequest(
+                spec=message,
+                request_id=request_id,
+                follow=follow,
+                stdout_offset=stdout_offset,
+                stderr_offset=stderr_offset,
+            )
+            return self._stub.RunJob(request, timeout=seconds)
+
+        def complete() -> bool:
+            return job is not None and job.ended
+
+        for news in self._stream(begin, complete):
+            if news.HasField("output"):
+                yield convert.log_chunk(news.output)
+            else:
+                job = convert.job_info(news.job)
+                yield job
+
+    def disown(self, spec: CommandSpec, request_id: str) -> None:
+        """Cancel a job that was submitted and whose id never came, as far as possible."""
+        request = pb.SubmitJobRequest(spec=convert.job_spec(spec), request_id=request_id)
+        with contextlib.suppress(grpc.RpcError, ValueError):
+            # The same request is the same job, and its answer tells the id.
+            job = self._stub.SubmitJob(request, timeout=_LAST_WORDS_SECONDS).job
+            self._stub.CancelJob(pb.CancelJobRequest(id=job.id), timeout=_LAST_WORDS_SECONDS)
 
     def get(self, job_id: str) -> JobInfo:
         """Ask for one job."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from wsclean_workerd import clock
@@ -70,12 +71,22 @@ class Attendant:
         # The starts that the daemon has claimed: they never happen. Kept for good, since
         # one may still be on its way when its job is forgotten; they are few.
         self._claimed: set[Launch] = set()
+        self._prepared: dict[Launch, asyncio.Task[int]] = {}
         self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._check: asyncio.TimerHandle | None = None
 
+    def prepare(self, job: Job) -> None:
+        """Make the job's folder while the journal is written, which `start` then finds."""
+        task = asyncio.create_task(self._prepare(job), name=f"prepare job {job.id}")
+        self._prepared[job.id, job.launch] = task
+
+    def discard(self, job: Job) -> None:
+        """Remove the folder of a job that was prepared and not accepted."""
+        self._spawn(self._discard(job), f"discard job {job.id}")
+
     def start(self, job: Job) -> None:
-        """Prepare the job's folder and hand it to the runtime."""
+        """Prepare the job's folder, if it is not, and hand it to the runtime."""
         self._spawn(self._start(job), f"start job {job.id}")
 
     def resolve(self, job: Job, *, refused: bool) -> None:
@@ -116,23 +127,34 @@ class Attendant:
         if self._check is not None:
             self._check.cancel()
         await self._watcher.close()
-        tasks = [*self._signals.values(), *self._tasks]
+        tasks = [*self._signals.values(), *self._tasks, *self._prepared.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- starting ----------------------------------------------------------------
 
-    async def _start(self, job: Job) -> None:
-        folder, launch = self._spool.job(job.id), (job.id, job.launch)
+    async def _prepare(self, job: Job) -> int:
         environment = {
             **self._runtime.environment,
             **dict(job.spec.environment),
             MARK: mark_value(self._instance, job),
         }
         text = script(job.order, environment)
+        folder = self._spool.job(job.id)
+        return await self._disk.open(folder.prepare_and_open, text, job.order.user)
+
+    async def _discard(self, job: Job) -> None:
+        if task := self._prepared.pop((job.id, job.launch), None):
+            with suppress(OSError):
+                os.close(await task)
+            await self._disk.run(self._spool.job(job.id).remove)
+
+    async def _start(self, job: Job) -> None:
+        folder, launch = self._spool.job(job.id), (job.id, job.launch)
         try:
-            alive = await self._disk.open(folder.prepare_and_open, text, job.order.user)
+            prepared = self._prepared.pop(launch, None)
+            alive = await (prepared or self._prepare(job))
             if launch in self._claimed:
                 os.close(alive)
                 return

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from wsclean_workerd.model import Instant, Job, Mount, Reason
 
 MAX_ID = 2**63 - 1
+_MAX_OFFSET = 2**62
+_MAX_DIGITS = 19
 
 _OUTPUTS = {
     pb.LOG_STREAM_UNSPECIFIED: (Output.STDOUT, Output.STDERR),
@@ -55,13 +57,36 @@ def job_id_from_proto(text: str) -> JobId:
     Raises:
         NoSuchJob: If no job can have this id.
     """
-    if not text.isascii() or not text.isdecimal() or int(text) > MAX_ID:
+    number = number_from_text(text)
+    if number is None:
         raise NoSuchJob(
-            f"there is no job {text!r}: an id is a number such as 17, and `wsclean-ctl list` "
+            f"there is no job {text[:80]!r}: an id is a number such as 17, and `wsclean-ctl list` "
             "shows those there are",
-            id=text,
+            id=text[:80],
         )
-    return JobId(int(text))
+    return JobId(number)
+
+
+def number_from_text(text: str) -> int | None:
+    """The number that a text stands for if it may be that of a job, else None."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
+        return None
+    return int(text) if int(text) <= MAX_ID else None
+
+
+def offsets_from_proto(
+    request: pb.ReadLogsRequest | pb.RunJobRequest, outputs: Iterable[Output]
+) -> dict[Output, int]:
+    """Where to begin in each output.
+
+    Raises:
+        InvalidRequest: If no file can have such an offset.
+    """
+    starts = {Output.STDOUT: request.stdout_offset, Output.STDERR: request.stderr_offset}
+    for offset in starts.values():
+        if not 0 <= offset <= _MAX_OFFSET:
+            raise InvalidRequest(f"cannot read from the offset {offset}: expected 0 to 2^62")
+    return {output: starts[output] for output in outputs}
 
 
 def outputs_from_proto(stream: pb.LogStream.ValueType) -> tuple[Output, ...]:
@@ -85,6 +110,7 @@ def spec_from_proto(spec: pb.JobSpec) -> JobSpec:
         run_timeout=_seconds(spec, "run_timeout"),
         queue_timeout=_seconds(spec, "queue_timeout"),
         umask=spec.umask if spec.HasField("umask") else None,
+        tied=spec.tied,
     )
 
 
@@ -104,6 +130,7 @@ def spec_to_proto(spec: JobSpec) -> pb.JobSpec:
         run_timeout=_duration(spec.run_timeout),
         queue_timeout=_duration(spec.queue_timeout),
         umask=spec.umask,
+        tied=spec.tied,
     )
 
 

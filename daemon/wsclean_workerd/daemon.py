@@ -16,7 +16,7 @@ from wsclean_workerd.disk import Disk
 from wsclean_workerd.errors import StartError
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.keeper import RuntimeKeeper
-from wsclean_workerd.logs import GrowthWatch
+from wsclean_workerd.logs import GrowthWatch, Outputs
 from wsclean_workerd.model import JobState
 from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
@@ -28,6 +28,7 @@ from wsclean_workerd.service import WorkerService
 from wsclean_workerd.spool import Spool
 from wsclean_workerd.supervisor import Supervisor
 from wsclean_workerd.systemd import Systemd
+from wsclean_workerd.ties import Ties
 from wsclean_workerd.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from wsclean_workerd.config import Config
+    from wsclean_workerd.model import JobId, Reason
     from wsclean_workerd.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ class Daemon:
             lost=self._runtime_lost,
             changed=self._runtime_changed,
         )
+        ties = Ties(self._stop_job)
         supervisor = Supervisor(
             rules=self._rules(),
             slots=config.slots,
@@ -94,6 +97,7 @@ class Daemon:
             journal=journal,
             announcer=announcer,
             condition=lambda: keeper.condition,
+            expect_holder=ties.expect,
             changed=self._tell_status,
         )
         watcher = Watcher(spool=spool, runtime=runtime, disk=disk, tell=supervisor.tell)
@@ -117,13 +121,13 @@ class Daemon:
             supervisor=supervisor,
             announcer=announcer,
             condition=lambda: keeper.condition,
-            spool=spool,
-            growth=growth,
-            disk=disk,
+            outputs=Outputs(spool, disk, growth),
+            ties=ties,
         )
         self._server = Server(config, service)
         await self._server.start()
         stack.push_async_callback(self._server.stop, _STOP_SECONDS)
+        stack.callback(ties.close)
         self._runtime_changed()
         self._keep(keeper.run(), "runtime keeper")
         self._keep(self._systemd.feed_watchdog(journal.prove_life), "watchdog")
@@ -184,6 +188,10 @@ class Daemon:
 
     def _busy(self) -> bool:
         return self._supervisor is not None and self._supervisor.slots_used > 0
+
+    def _stop_job(self, job_id: JobId, reason: Reason) -> None:
+        if self._supervisor is not None:
+            self._supervisor.stop(job_id, reason)
 
     def _runtime_lost(self) -> None:
         if self._attendant is not None:

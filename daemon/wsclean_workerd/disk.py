@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,14 +30,26 @@ class Disk:
 
     async def open(self, work: Callable[..., int], *args: object) -> int:
         """Run something that returns a descriptor, which is closed if nobody waits any more."""
-        opening = asyncio.ensure_future(self.run(work, *args))
+        return await self.acquire(os.close, work, *args)
+
+    async def acquire(
+        self, release: Callable[[T], object], work: Callable[..., T], *args: object
+    ) -> T:
+        """Run something whose result has to be released if nobody waits any more.
+
+        Args:
+            release: Releases it, without blocking.
+            work: What to run in a thread.
+            args: What it is called with.
+        """
+        running = asyncio.ensure_future(self.run(work, *args))
         try:
-            return await asyncio.shield(opening)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
-            opening.add_done_callback(_close)
+            running.add_done_callback(functools.partial(_release, release))
             raise
 
 
-def _close(opening: asyncio.Future[int]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        os.close(opening.result())
+def _release(release: Callable[[T], object], running: asyncio.Future[T]) -> None:
+    if not running.cancelled() and running.exception() is None:
+        release(running.result())

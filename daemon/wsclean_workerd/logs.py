@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from typing import Any
 
+    from asyncinotify import Event
+
     from wsclean_workerd.disk import Disk
-    from wsclean_workerd.spool import JobFolder
+    from wsclean_workerd.model import JobId
+    from wsclean_workerd.spool import JobFolder, Spool
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
+_PACE_SECONDS = 0.01
 
 CHUNK_SIZE = 64 * 1024
 """The most bytes in one piece."""
@@ -70,7 +74,8 @@ class GrowthWatch:
             OSError: If the kernel cannot watch more files.
         """
         if self._inotify is None:
-            self._inotify = Inotify()
+            # Without waiting it gives what has gathered.
+            self._inotify = Inotify(sync_timeout=0, cache_size=256)
             self._task = asyncio.create_task(
                 self._dispatch(self._inotify),
                 name="growth of outputs",
@@ -99,13 +104,20 @@ class GrowthWatch:
             self._inotify.close()
 
     async def _dispatch(self, inotify: Inotify) -> None:
-        async for event in inotify:
-            if event.watch is None:
-                # The kernel's queue was full: anything may have grown.
-                for _, wakes in self._wakes.values():
-                    _set_all(wakes)
-            elif event.watch.wd in self._wakes:
-                _set_all(self._wakes[event.watch.wd][1])
+        while True:
+            self._take(await inotify.get())
+            # A job that writes in small pieces must not have the daemon woken by each.
+            await asyncio.sleep(_PACE_SECONDS)
+            for event in inotify:
+                self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if event.watch is None:
+            # The kernel's queue was full: anything may have grown.
+            for _, wakes in self._wakes.values():
+                _set_all(wakes)
+        elif event.watch.wd in self._wakes:
+            _set_all(self._wakes[event.watch.wd][1])
 
 
 def _set_all(events: set[asyncio.Event]) -> None:
@@ -141,8 +153,7 @@ class OutputReader:
     async def read(self) -> AsyncGenerator[Chunk, None]:
         """Read what has been written so far."""
         with ExitStack() as stack:
-            await self._open(stack, None)
-            async for chunk in self._drain():
+            async for chunk in self._drain(stack, None):
                 yield chunk
 
     async def follow(
@@ -159,8 +170,7 @@ class OutputReader:
                 # Asked before reading, so that the last read comes after the end.
                 over = ended()
                 wake.clear()
-                await self._open(stack, wake)
-                async for chunk in self._drain():
+                async for chunk in self._drain(stack, wake):
                     yield chunk
                 if over:
                     return
@@ -168,31 +178,48 @@ class OutputReader:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(wake.wait(), _LOOK_SECONDS if self._blind else None)
 
-    async def _drain(self) -> AsyncGenerator[Chunk, None]:
-        progress = True
-        while progress:
-            progress = False
-            for output, file in self._files.items():
-                offset = self._offsets[output]
-                data = await self._disk.run(os.pread, file, CHUNK_SIZE, offset)
-                if data:
-                    progress = True
-                    self._offsets[output] = offset + len(data)
-                    yield Chunk(output, offset, data)
+    async def _drain(
+        self, stack: ExitStack, wake: asyncio.Event | None
+    ) -> AsyncGenerator[Chunk, None]:
+        more = True
+        while more:
+            if len(self._files) < len(self._offsets):
+                await self._open(stack, wake)
+            chunks = await self._disk.run(self._read) if self._files else []
+            for chunk in chunks:
+                self._offsets[chunk.output] = chunk.offset + len(chunk.data)
+                yield chunk
+            # A piece that is not full was the last one at the time.
+            more = any(len(chunk.data) == CHUNK_SIZE for chunk in chunks)
+
+    def _read(self) -> list[Chunk]:
+        """Read a piece of each output, in a thread."""
+        pieces = (
+            Chunk(output, self._offsets[output], os.pread(file, CHUNK_SIZE, self._offsets[output]))
+            for output, file in self._files.items()
+        )
+        return [piece for piece in pieces if piece.data]
 
     async def _open(self, stack: ExitStack, wake: asyncio.Event | None) -> None:
         """Open what is there and not yet open; a waiting job has no files."""
-        for output in self._offsets:
-            if output in self._files:
-                continue
-            try:
-                file = await self._disk.open(self._folder.open_output, output.value)
-            except FileNotFoundError:
-                continue
-            stack.callback(os.close, file)
+        opened = await self._disk.acquire(_close_all, self._open_files)
+        stack.callback(_close_all, opened)
+        for output, file in opened.items():
             self._files[output] = file
             if wake is not None:
                 self._watch_growth(stack, file, wake)
+
+    def _open_files(self) -> dict[Output, int]:
+        opened: dict[Output, int] = {}
+        try:
+            for output in self._offsets:
+                if output not in self._files:
+                    with suppress(FileNotFoundError):
+                        opened[output] = self._folder.open_output(output.value)
+        except OSError:
+            _close_all(opened)
+            raise
+        return opened
 
     def _watch_growth(self, stack: ExitStack, file: int, wake: asyncio.Event) -> None:
         try:
@@ -206,3 +233,33 @@ class OutputReader:
                 _LOOK_SECONDS,
             )
             self._blind = True
+
+
+class Outputs:
+    """What the jobs write.
+
+    Args:
+        spool: The job folders.
+        disk: Access to the state disk.
+        growth: What tells when outputs grow.
+    """
+
+    def __init__(self, spool: Spool, disk: Disk, growth: GrowthWatch) -> None:
+        self._spool = spool
+        self._disk = disk
+        self._growth = growth
+
+    def reader(self, job_id: JobId, offsets: Mapping[Output, int]) -> OutputReader:
+        """Read the output of a job.
+
+        Args:
+            job_id: The job.
+            offsets: Where to begin in each output that is wanted, in bytes.
+        """
+        folder = self._spool.job(job_id)
+        return OutputReader(folder, offsets, disk=self._disk, growth=self._growth)
+
+
+def _close_all(files: dict[Output, int]) -> None:
+    for file in files.values():
+        os.close(file)

@@ -81,6 +81,7 @@ class JobSpec:
         run_timeout: Seconds the command may run, or None for the default.
         queue_timeout: Seconds the job may wait, or None for the default.
         umask: The file mode creation mask, or None for the default.
+        tied: Whether the job is to end when the call that submitted it does.
     """
 
     command: tuple[str, ...]
@@ -89,6 +90,7 @@ class JobSpec:
     run_timeout: float | None = None
     queue_timeout: float | None = None
     umask: int | None = None
+    tied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from wsclean_workerd import __version__
 from wsclean_workerd.convert import (
-    MAX_ID,
     STREAMS,
     job_id_from_proto,
     job_to_proto,
     mount_to_proto,
+    number_from_text,
+    offsets_from_proto,
     outputs_from_proto,
     reason_to_proto,
     spec_from_proto,
@@ -21,7 +22,7 @@ from wsclean_workerd.convert import (
     states_from_proto,
 )
 from wsclean_workerd.errors import InvalidRequest
-from wsclean_workerd.logs import Output, OutputReader
+from wsclean_workerd.logs import Output
 from wsclean_workerd.model import Reason
 from wsclean_workerd.rpc_errors import streaming, unary
 from wsclean_workerd_api.v1 import worker_pb2 as pb
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.announcer import Announcer
     from wsclean_workerd.config import Config
-    from wsclean_workerd.disk import Disk
-    from wsclean_workerd.logs import GrowthWatch
+    from wsclean_workerd.logs import Chunk, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
-    from wsclean_workerd.spool import Spool
     from wsclean_workerd.supervisor import Supervisor
+    from wsclean_workerd.ties import Ties
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -56,9 +56,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         supervisor: Who knows the jobs.
         announcer: Who tells of changes.
         condition: Returns the condition of the runtime.
-        spool: The job folders.
-        growth: What tells when outputs grow.
-        disk: Access to the state disk.
+        outputs: What jobs write.
+        ties: The jobs that are to end with a call.
     """
 
     def __init__(
@@ -69,18 +68,16 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         supervisor: Supervisor,
         announcer: Announcer,
         condition: Callable[[], RuntimeCondition],
-        spool: Spool,
-        growth: GrowthWatch,
-        disk: Disk,
+        outputs: Outputs,
+        ties: Ties,
     ) -> None:
         self._config = config
         self._started = started
         self._supervisor = supervisor
         self._announcer = announcer
         self._condition = condition
-        self._spool = spool
-        self._growth = growth
-        self._disk = disk
+        self._outputs = outputs
+        self._ties = ties
 
     @unary
     async def SubmitJob(  # noqa: N802, D102 - worker.proto names and documents it
@@ -89,14 +86,43 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         context: Context,
     ) -> pb.SubmitJobResponse:
         del context
-        if len(request.request_id) > LONGEST_REQUEST_ID:
-            raise InvalidRequest(
-                f"cannot use a request id of {len(request.request_id)} characters: expected at "
-                f"most {LONGEST_REQUEST_ID}",
-            )
         spec = spec_from_proto(request.spec)
-        job = await self._supervisor.submit(spec, request.request_id or None)
+        if spec.tied:
+            raise InvalidRequest("cannot tie the job to this call, which ends at once: use RunJob")
+        job = await self._supervisor.submit(spec, _request_id(request.request_id))
         return pb.SubmitJobResponse(job=job_to_proto(job))
+
+    @streaming
+    async def RunJob(  # noqa: N802, D102
+        self,
+        request: pb.RunJobRequest,
+        context: Context,
+    ) -> AsyncIterator[pb.RunJobResponse]:
+        del context
+        offsets = offsets_from_proto(request, Output)
+        spec = spec_from_proto(request.spec)
+        job = await self._supervisor.submit(spec, _request_id(request.request_id))
+        with (
+            self._ties.hold(job) if job.spec.tied else nullcontext(),
+            self._announcer.subscribe({job.id}) as subscription,
+        ):
+            job = await self._supervisor.get(job.id)
+            yield pb.RunJobResponse(job=job_to_proto(job))
+
+            def ended() -> bool:
+                nonlocal job
+                job = subscription.latest(job.id) or job
+                return job.state.ended
+
+            while not (request.follow or ended()):
+                await subscription.changed.wait()
+                subscription.changed.clear()
+            reader = self._outputs.reader(job.id, offsets)
+            chunks = reader.follow(subscription.changed, ended) if request.follow else reader.read()
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield pb.RunJobResponse(output=_chunk_to_proto(chunk))
+            yield pb.RunJobResponse(job=job_to_proto(job))
 
     @unary
     async def GetJob(  # noqa: N802, D102
@@ -164,15 +190,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         del context
         job_id = job_id_from_proto(request.id)
         await self._supervisor.get(job_id)
-        starts = {Output.STDOUT: request.stdout_offset, Output.STDERR: request.stderr_offset}
-        if min(starts.values()) < 0:
-            raise InvalidRequest("cannot read from a negative offset")
-        reader = OutputReader(
-            self._spool.job(job_id),
-            {output: starts[output] for output in outputs_from_proto(request.stream)},
-            disk=self._disk,
-            growth=self._growth,
-        )
+        outputs = outputs_from_proto(request.stream)
+        reader = self._outputs.reader(job_id, offsets_from_proto(request, outputs))
         with self._announcer.subscribe({job_id}) as subscription:
             job = await self._supervisor.get(job_id)
 
@@ -184,11 +203,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             chunks = reader.follow(subscription.changed, ended) if request.follow else reader.read()
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    yield pb.ReadLogsResponse(
-                        stream=STREAMS[chunk.output],
-                        offset=chunk.offset,
-                        data=chunk.data,
-                    )
+                    yield _chunk_to_proto(chunk)
 
     @unary
     async def CancelJob(  # noqa: N802, D102
@@ -238,11 +253,25 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         )
 
 
+def _request_id(text: str) -> str | None:
+    if len(text) > LONGEST_REQUEST_ID:
+        raise InvalidRequest(
+            f"cannot use a request id of {len(text)} characters: expected at most "
+            f"{LONGEST_REQUEST_ID}",
+        )
+    return text or None
+
+
+def _chunk_to_proto(chunk: Chunk) -> pb.ReadLogsResponse:
+    return pb.ReadLogsResponse(stream=STREAMS[chunk.output], offset=chunk.offset, data=chunk.data)
+
+
 def _page_start(token: str) -> int | None:
     if not token:
         return None
-    if not token.isascii() or not token.isdecimal() or int(token) > MAX_ID:
+    number = number_from_text(token)
+    if number is None:
         raise InvalidRequest(
-            f"cannot use the page token {token!r}: expected the next_page_token of a page",
+            f"cannot use the page token {token[:80]!r}: expected the next_page_token of a page",
         )
-    return int(token)
+    return number

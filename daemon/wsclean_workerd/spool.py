@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 RUNNER = "runner.sh"
 WRAPPER = "wrapper.sh"
+_BECOMER = "become.sh"
 KILLER = "kill.sh"
 
 _FOLDER_MODE = 0o711
-_FIFO_MODE = 0o600
+_FIFO_MODE = 0o660
 _SCRIPT_MODE = 0o644
 # Never waits, whatever a job has put there where it can.
 _READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -98,16 +99,19 @@ class JobFolder:
         """
         with suppress(FileExistsError):
             self.path.mkdir(mode=_FOLDER_MODE)
-        # Neither is what the umask of the moment may have made of it.
-        self.path.chmod(_FOLDER_MODE)
         for name in ("stdout", "stderr"):
             self._make(name, user, mode=0o600)
         self._make("exit", None, mode=0o600, content=_BLANK_STATUS)
         self._make("wrapper", None, mode=0o644, content=_BLANK_IDENTITY)
         (self.path / "command").unlink(missing_ok=True)
         self._make("command", user, mode=0o400, content=script.encode())
+        alive = self.path / "alive"
         with suppress(FileExistsError):
-            os.mkfifo(self.path / "alive", _FIFO_MODE)
+            os.mkfifo(alive, _FIFO_MODE)
+            if _is_another(user):
+                # For the job by its user, for the wrapper by the daemon's own group.
+                os.chown(alive, user.uid, os.getegid())
+            alive.chmod(_FIFO_MODE)
 
     def open_alive(self) -> int:
         """Open the FIFO for reading and return its descriptor; never waits for a writer."""
@@ -188,7 +192,7 @@ class JobFolder:
         except FileExistsError:
             return
         try:
-            if user is not None and (user.uid, user.gid) != (os.geteuid(), os.getegid()):
+            if user is not None and _is_another(user):
                 os.fchown(descriptor, user.uid, user.gid)
             os.fchmod(descriptor, mode)
             with os.fdopen(os.dup(descriptor), "wb") as file:
@@ -199,6 +203,10 @@ class JobFolder:
             raise
         finally:
             os.close(descriptor)
+
+
+def _is_another(user: User) -> bool:
+    return (user.uid, user.gid) != (os.geteuid(), os.getegid())
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +230,7 @@ class Spool:
         for folder in (self.path, self.path / "jobs", self.path / "runner"):
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             folder.chmod(_FOLDER_MODE)
-        for name in (RUNNER, WRAPPER, KILLER):
+        for name in (RUNNER, WRAPPER, _BECOMER, KILLER):
             self._install(name)
 
     def _install(self, name: str) -> None:

@@ -55,6 +55,7 @@ class Supervisor:
         journal: Where jobs are remembered.
         announcer: Who wants to know of changes.
         condition: Returns the condition of the runtime.
+        expect_holder: Called with each tied job that some call should hold.
         changed: Called when the number of jobs in some state may have changed.
     """
 
@@ -67,6 +68,7 @@ class Supervisor:
         journal: Journal,
         announcer: Announcer,
         condition: Callable[[], RuntimeCondition],
+        expect_holder: Callable[[JobId], None],
         changed: Callable[[], None],
     ) -> None:
         self.slots = slots
@@ -75,6 +77,7 @@ class Supervisor:
         self._journal = journal
         self._announcer = announcer
         self._condition = condition
+        self._expect_holder = expect_holder
         self._changed = changed
         self._timers = Timers(self._deadline)
         self._attendant: Attendant | None = None
@@ -83,6 +86,7 @@ class Supervisor:
         # The jobs as events have left them, and as they are on disk.
         self._jobs: dict[JobId, Job] = {}
         self._written: dict[JobId, Job] = {}
+        self._counts: Counter[JobState] = Counter()
         self._waiting: dict[JobId, None] = {}
         self._on_slot: set[JobId] = set()
         self._tasks: set[asyncio.Task[Job]] = set()
@@ -106,6 +110,8 @@ class Supervisor:
         for job in jobs:
             self._keep(job)
             self._written[job.id] = job
+            if job.spec.tied and not job.state.ended:
+                self._expect_holder(job.id)
         for job in list(self._jobs.values()):
             for instruction in recover(job, now, self._patience):
                 self._carry_out(job, instruction)
@@ -154,17 +160,38 @@ class Supervisor:
         return await asyncio.shield(self._spawn(self._accept(job)))
 
     async def _accept(self, job: Job) -> Job:
-        accepted = await self._journal.insert(job)
-        if accepted is not job:
-            return self._written.get(accepted.id, accepted)
+        accepted, instructions = self._admitted(job)
+        self._keep(accepted)
+        self._prepare(accepted)
+        try:
+            written = await self._journal.insert(accepted)
+        except BaseException:
+            self._withdraw(accepted)
+            raise
+        if written is not accepted:
+            # The request was known: this is the older job, as it is now.
+            self._withdraw(accepted)
+            return self._written.get(written.id, written)
         log.info("job %s: %s", job.id, " ".join(job.order.command), extra={"job": job.id})
-        self._keep(job)
-        self._written[job.id] = job
-        for instruction in recover(job, job.submitted, self._patience):
-            self._carry_out(job, instruction)
-        self._announcer.announce(job)
+        if job.spec.tied:
+            self._expect_holder(job.id)
+        self._on_disk(accepted, job, instructions)
+        return accepted
+
+    def _admitted(self, job: Job) -> tuple[Job, list[Instruction]]:
+        """Let a new job start at once if it can, so that it is written only once."""
+        condition = self._condition()
+        if condition.ready and not self._waiting and len(self._on_slot) < self.slots:
+            return step(job, JobChosen(job.submitted, condition.container), self._patience)
+        return job, recover(job, job.submitted, self._patience)
+
+    def _withdraw(self, job: Job) -> None:
+        """Forget a job that was not written."""
+        self._count(self._jobs.pop(job.id), -1)
+        self._hands.discard(job)
+        self._waiting.pop(job.id, None)
+        self._on_slot.discard(job.id)
         self._schedule()
-        return job
 
     async def get(self, job_id: JobId) -> Job:
         """Return a job as it is on disk.
@@ -199,11 +226,14 @@ class Supervisor:
         Raises:
             NoSuchJob: If there is none with this number.
         """
-        if job_id in self._jobs:
-            written = self.handle(job_id, CancelRequested(clock.now(), reason))
-            if written is not None:
-                await asyncio.shield(written)
+        written = self.stop(job_id, reason)
+        if written is not None:
+            await asyncio.shield(written)
         return await self.get(job_id)
+
+    def stop(self, job_id: JobId, reason: Reason) -> asyncio.Future[Job] | None:
+        """Tell a job to end, if it has not; see `handle`."""
+        return self.handle(job_id, CancelRequested(clock.now(), reason))
 
     def live(self) -> list[Job]:
         """The jobs that have not ended, oldest first."""
@@ -211,7 +241,7 @@ class Supervisor:
 
     def counts(self) -> Counter[JobState]:
         """How many jobs have not ended, by state."""
-        return Counter(job.state for job in self._jobs.values() if not job.state.ended)
+        return +self._counts
 
     @property
     def slots_used(self) -> int:
@@ -248,6 +278,7 @@ class Supervisor:
                 self._carry_out(job, instruction)
             return None
         self._keep(after)
+        self._prepare(after)
         written = self._journal.update(after)
         written.add_done_callback(lambda done: self._on_disk(done.result(), job, instructions))
         return written
@@ -273,7 +304,19 @@ class Supervisor:
             self._drop(job)
         self._schedule()
 
+    def _prepare(self, job: Job) -> None:
+        # Nothing that could not be repeated or undone: the folder alone starts no job.
+        if job.state is JobState.STARTING:
+            self._hands.prepare(job)
+
+    def _count(self, job: Job, number: int) -> None:
+        if not job.state.ended:
+            self._counts[job.state] += number
+
     def _keep(self, job: Job) -> None:
+        if before := self._jobs.get(job.id):
+            self._count(before, -1)
+        self._count(job, 1)
         self._jobs[job.id] = job
         if job.state is JobState.QUEUED:
             back = bool(self._waiting) and next(reversed(self._waiting)) > job.id
@@ -290,6 +333,7 @@ class Supervisor:
 
     def _drop(self, job: Job) -> None:
         if self._jobs.get(job.id) is job:
+            self._count(job, -1)
             del self._jobs[job.id], self._written[job.id]
             self._hands.forget(job)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ Launch = tuple["JobId", int]
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
+_SHORT_SECONDS = 0.005
 
 
 @dataclass(slots=True, eq=False)
@@ -157,6 +159,8 @@ class Watcher:
         held = True
         while held:
             held = await alive.news()
+            if held and not watch.begun:
+                held = await self._settled(alive)
             if look.status is None:
                 # Looked at after the news: what is there now is at least as new.
                 look = await self._disk.run(folder.look, job.launch)
@@ -164,6 +168,14 @@ class Watcher:
         if not look.claimed and job.started is None:
             return False
         await self._tell_gone(job, look)
+        return True
+
+    @staticmethod
+    async def _settled(alive: AliveWatch) -> bool:
+        """Give a short command the time to end, so that its end is all there is to tell."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SHORT_SECONDS):
+                return await alive.news()
         return True
 
     def _tell_of(self, watch: _Watch, look: Look) -> None:

@@ -68,7 +68,7 @@ async def test_a_kernel_that_tells_nothing_is_no_reason_to_miss_anything(
     growth: GrowthWatch,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def exhausted() -> None:
+    def exhausted(**_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(logs, "Inotify", exhausted)

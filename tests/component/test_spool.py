@@ -32,7 +32,9 @@ def folder(spool: Spool) -> JobFolder:
 
 
 def wrapper(spool: Spool, folder: JobFolder, launch: int = 1) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sh", spool.script_inside(WRAPPER), "-", folder.path, str(launch)])
+    return subprocess.Popen(
+        ["sh", spool.script_inside(WRAPPER), "-", folder.path.parent, folder.path.name, str(launch)]
+    )
 
 
 def run(spool: Spool, folder: JobFolder, script: str, launch: int = 1) -> int | None:

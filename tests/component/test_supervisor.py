@@ -129,6 +129,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         journal=journal,
         announcer=announcer,
         condition=lambda: keeper.condition,
+        expect_holder=lambda _: None,
         changed=lambda: None,
     )
     watcher = Watcher(spool=spool, runtime=runtime, disk=disk, tell=supervisor.tell)
@@ -213,9 +214,19 @@ async def test_cancelling_a_job_that_is_being_started_keeps_it_from_running(
 
 async def test_a_lost_runtime_is_made_ready_again_and_jobs_wait_meanwhile(parts: Parts) -> None:
     first = await parts.ended(await parts.submit("exit 0"))
+    away, announce = asyncio.Event(), parts.keeper._changed
+
+    def changed() -> None:
+        if not parts.keeper.condition.ready:
+            away.set()
+        announce()
+
+    parts.keeper._changed = changed
     parts.runtime.ensures = [AWAY, AWAY]
     parts.runtime.breaks.set()
+    await asyncio.wait_for(away.wait(), DEADLINE)
     job = await parts.submit("exit 0")
+    assert job.state is JobState.QUEUED
     job = await parts.ended(job)
     assert (first.container, job.container) != (None, None)
     assert parts.keeper.condition.ready
@@ -364,6 +375,7 @@ async def test_after_a_reboot_times_are_on_the_new_clock_for_good(
             journal=parts.journal,
             announcer=Announcer(),
             condition=lambda: RuntimeCondition(ready=False),
+            expect_holder=lambda _: None,
             changed=lambda: None,
         )
         await again.start(parts.supervisor._hands, last_id=90)

@@ -55,11 +55,11 @@ def test_only_another_user_is_switched_to(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1000)
     job = make_job(7, launch=3)
-    expected = ["/bin/sh", "/inside/spool/runner/wrapper.sh", "-", "/inside/spool/jobs/7", "3"]
+    expected = ["/bin/sh", "/inside/spool/runner/wrapper.sh", "-", "/inside/spool/jobs", "7", "3"]
     assert wrapper_command(SPOOL, job) == expected
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert is_another(job.order.user)
-    assert wrapper_command(SPOOL, job)[4] == "setpriv"
+    assert wrapper_command(SPOOL, job)[6] == "setpriv"
 
 
 def test_the_killer_is_told_folder_mark_and_signal() -> None:

@@ -44,7 +44,8 @@ def wrapper_command(spool: Spool, job: Job) -> list[str]:
         "/bin/sh",
         spool.script_inside(WRAPPER),
         "-",
-        spool.job_inside(job.id),
+        f"{spool.inside}/jobs",
+        str(job.id),
         str(job.launch),
         *switch_user(job.order.user),
     ]

@@ -1,9 +1,9 @@
 """The warm runner: starts jobs and sends signals without a process from the engine for each.
 
-It is a shell script (`runner.sh`) that reads requests from a FIFO. A job is started in
-a *lane*: a shell (`wrapper.sh`) that waits for its next job when it has run one, so most
-jobs cost one fork and no start of a shell. Runner and idle lanes end when the daemon
-does; what runs in a lane ends first.
+It is a shell script (`runner.sh`) that reads requests from a FIFO. Jobs run in *lanes*: a
+lane is a shell (`wrapper.sh`) that runs one job after the other for one user, and keeps a
+process ready that becomes the next one. Runner and idle lanes end when the daemon does;
+what runs in a lane ends first.
 
 Nothing here waits for the other side: a FIFO that takes no more means that nobody reads
 it, and then the runner is given up and another one started.
@@ -12,6 +12,7 @@ it, and then the runner is given up and another one started.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import shutil
@@ -51,9 +52,14 @@ class RunnerUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """A shell that runs one job after the other, as the daemon's end of its FIFO."""
+    """A shell that runs one job after the other for one user.
 
-    name: str
+    Attributes:
+        prefix: What turns into that user.
+        descriptor: The daemon's end of the FIFO from which it reads jobs.
+    """
+
+    prefix: tuple[str, ...]
     descriptor: int
 
 
@@ -79,7 +85,7 @@ class Runner:
         self._unread = b""
         self._tokens = 0
         self._lanes = 0
-        self._idle: list[_Lane] = []
+        self._idle: dict[tuple[str, ...], list[_Lane]] = {}
         self._busy: dict[Launch, _Lane] = {}
         self._watch: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
@@ -125,14 +131,10 @@ class Runner:
         Raises:
             RunnerUnavailable: If it takes nothing.
         """
-        words = [str(job.id), str(job.launch), *prefix]
-        if self._idle:
-            lane = self._idle.pop()
-            self._write(lane.descriptor, words)
-        else:
-            lane = await self._make_lane()
-            self._write(self._requests, ["run", lane.name, *words])
+        idle = self._idle.setdefault(tuple(prefix), [])
+        lane = idle.pop() if idle else await self._make_lane(prefix)
         self._busy[job.id, job.launch] = lane
+        self._write(lane.descriptor, [str(job.id), str(job.launch)])
 
     def release(self, launch: Launch, *, reusable: bool) -> None:
         """Take note that the command of a job has ended.
@@ -145,7 +147,7 @@ class Runner:
         if lane is None:
             return
         if reusable:
-            self._idle.append(lane)
+            self._idle[lane.prefix].append(lane)
         else:
             os.close(lane.descriptor)
 
@@ -172,7 +174,7 @@ class Runner:
         self.gone.set()
         if self._watch is not None:
             self._watch.cancel()
-        for lane in [*self._idle, *self._busy.values()]:
+        for lane in [*itertools.chain(*self._idle.values()), *self._busy.values()]:
             os.close(lane.descriptor)
         self._idle.clear()
         self._busy.clear()
@@ -196,19 +198,27 @@ class Runner:
         answers = _open(self._folder / "answers", os.O_RDWR)
         return requests, answers, _open(self._folder / "alive", os.O_RDONLY)
 
-    async def _make_lane(self) -> _Lane:
+    async def _make_lane(self, prefix: list[str]) -> _Lane:
         self._lanes += 1
         name = f"lane-{self._lanes}"
-        path = self._folder / name
+        folder = self._folder / name
 
         def make() -> int:
-            os.mkfifo(path, _FIFO_MODE)
-            return _open(path, os.O_RDWR)
+            folder.mkdir(mode=_FOLDER_MODE)
+            os.mkfifo(folder / "go", _FIFO_MODE)
+            os.mkfifo(folder / "jobs", _FIFO_MODE)
+            return _open(folder / "jobs", os.O_RDWR)
 
         try:
-            return _Lane(name, await self._disk.open(make))
+            descriptor = await self._disk.open(make)
         except OSError as error:
-            raise RunnerUnavailable(f"cannot make {path}: {error}") from None
+            raise RunnerUnavailable(f"cannot make {folder}: {error}") from None
+        try:
+            self._write(self._requests, ["lane", name, *prefix])
+        except RunnerUnavailable:
+            os.close(descriptor)
+            raise
+        return _Lane(tuple(prefix), descriptor)
 
     def _write(self, descriptor: int, words: list[str]) -> None:
         line = (" ".join(words) + "\n").encode()

@@ -7,7 +7,7 @@
 # FOLDER holds three FIFOs:
 #
 #   requests  what to do, one request in a line:
-#               run LANE ID LAUNCH [PREFIX …]        start a job in a new lane
+#               lane NAME [PREFIX …]        start a lane, whose FIFOs are in a folder NAME
 #               signal TOKEN ID MARK SIGNAL [PREFIX …]
 #   answers   "ready [MISSING …]" once, and "done TOKEN" for each signal sent
 #   alive     held open by this process alone: its end-of-file says that it is gone
@@ -15,7 +15,8 @@
 # JOBS is the folder of the job folders, SCRIPTS that of this script. It ends when the
 # daemon does; what it has started lives on.
 
-cd -- "$1" || exit 1
+folder=$1
+cd -- "$folder" || exit 1
 jobs=$2
 scripts=$3
 
@@ -44,11 +45,11 @@ while read -r verb words <&5; do
     # shellcheck disable=SC2086 # the words of the request
     set -- $words
     case $verb in
-    run)
-        lane=$1 id=$2
-        shift 2
+    lane)
+        lane=$folder/$1
+        shift
         # Not in the background of this shell, where a job would ignore SIGINT.
-        setsid --fork sh "$scripts/wrapper.sh" "$lane" "$jobs/$id" "$@" 5<&- 6>&- 7>&-
+        setsid --fork sh "$scripts/wrapper.sh" "$lane" "$jobs" "$@" 5<&- 6>&- 7>&-
         ;;
     signal)
         signal "$@" 5<&- 7>&- &

@@ -2,69 +2,91 @@
 # Runs jobs, one after the other, and leaves the exit status of each where a
 # restarted daemon finds it.
 #
-#   wrapper.sh LANE FOLDER LAUNCH [PREFIX …]
+#   wrapper.sh - JOBS ID LAUNCH [PREFIX …]    runs one job
+#   wrapper.sh LANE JOBS [PREFIX …]           runs the jobs it is told of
 #
-# FOLDER is the first job's, LAUNCH the number of this start, PREFIX the command that
-# turns into the job's user (setpriv …) if it is not the one this runs as. LANE is a
-# FIFO from which further jobs are read, one in a line, as "ID LAUNCH [PREFIX …]",
-# until the daemon that holds its other end is gone; "-" if there is only the first.
+# JOBS is the folder of all jobs' folders, ID the job's, LAUNCH the number of this start,
+# PREFIX the command that turns into the job's user (setpriv …) if it is not the one
+# this runs as. LANE is a folder with two FIFOs: from `jobs` come lines "ID LAUNCH" until
+# the daemon is gone, and by `go` they are passed on.
 #
-# Only shell built-ins where possible: each program started costs half a millisecond.
+# A job starts fastest if everything is there before it is: a process with a session of
+# its own, as the right user, waits to become it (become.sh). And only shell built-ins
+# where possible, since each program that is started costs half a millisecond.
 
+scripts=${0%/*}
 lane=$1
-jobs=${2%/*}
-shift
+jobs=$2
+shift 2
+one=
+if [ "$lane" = - ]; then
+    one="$1 $2"
+    shift 2
+fi
 
 # Its own streams may end in a pipe that nobody reads, or reads no longer.
 exec </dev/null >/dev/null 2>&1
 # The daemon may be away when a job ends.
 trap '' PIPE
-# The words of a line are words, not patterns.
-set -f
 
+# run FOLDER LAUNCH: run a job; false if it is not to be run.
 run() {
-    cd -- "$1" || return
-    launch=$2
-    shift 2
+    cd -- "$1" || return 1
 
     # The write end of `alive` is held before the claim is made, so a claim without a
-    # writer is a dead job and never one about to begin. Opening it for reading as
-    # well spares the wait for a reader.
-    command exec 8<>alive 9>alive 8<&- || return
+    # writer is a dead job and never one about to begin; and until the status is
+    # written. Opening it for reading as well spares the wait for a reader.
+    command exec 8<>alive 9>alive 8<&- || return 1
 
     # The claim decides once and for all whether this start happens: the daemon makes
     # it itself when it gives up waiting. noclobber makes it atomic (O_EXCL).
     set -C
-    if true >"claim-$launch"; then
-        set +C
-        follow_through "$@"
-    fi
+    true >"claim-$2"
+    claimed=$?
     set +C
+    if [ $claimed = 0 ]; then
+        # Process id and start time tell the wrapper from whatever gets its number
+        # later. This file and `exit` were filled in advance and are written in place,
+        # in one piece, so a full disk cannot lose them.
+        read -r identity </proc/self/stat && echo "$identity" 1<>wrapper
+        echo started >&9
+        become "$1"
+        echo $? 1<>exit
+        echo exited >&9
+    fi
     exec 9>&-
+    return $claimed
 }
 
-follow_through() {
-    # Process id and start time tell the wrapper from whatever gets its number later.
-    # Both this file and `exit` were filled in advance and are written in place, in
-    # one piece, so a full disk cannot lose them.
-    read -r identity </proc/self/stat && echo "$identity" 1<>wrapper
-    echo started >&9
+if [ -n "$one" ]; then
+    prefix=$*
+    become() {
+        # shellcheck disable=SC2086 # the words of the prefix
+        (trap - PIPE && exec setsid $prefix sh "$scripts/become.sh" "$1")
+    }
+    run "$jobs/${one% *}" "${one#* }"
+    exit 0
+fi
 
-    # Descriptor 9 is inherited by the job and by all it starts: end-of-file on
-    # `alive` says that every one of them is gone. The subshell gives SIGPIPE its
-    # meaning back, which the job expects.
-    (
-        trap - PIPE
-        exec setsid "$@" sh ./command 4<&-
-    )
-    echo $? 1<>exit
-    echo exited >&9
+become() {
+    echo "$1" >&5
+    wait "$waiting"
 }
 
-[ "$lane" = - ] || exec 4<"$lane"
-run "$@"
-[ "$lane" != - ] || exit 0
-while read -r id launch prefix <&4; do
-    # shellcheck disable=SC2086 # the words of the prefix
-    run "$jobs/$id" "$launch" $prefix
+# What a shell starts in the background ignores these two unless told otherwise.
+defaults='env --default-signal=INT,QUIT'
+$defaults true || defaults=
+
+exec 4<"$lane/jobs" 5<>"$lane/go"
+while :; do
+    # shellcheck disable=SC2086 # the words of a command
+    (trap - PIPE && exec setsid $defaults "$@" sh "$scripts/become.sh") \
+        <"$lane/go" 4<&- 5<&- &
+    waiting=$!
+    until
+        read -r id launch <&4 || exit 0
+        run "$jobs/$id" "$launch"
+    do
+        : # It was not to be run: the daemon was faster.
+    done
 done

@@ -140,12 +140,17 @@ class JobSpec(google.protobuf.message.Message):
     RUN_TIMEOUT_FIELD_NUMBER: builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: builtins.int
     UMASK_FIELD_NUMBER: builtins.int
+    TIED_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
     """The caller's working directory, an absolute host path without symlinks.
     Relative arguments mean what they mean there if it is below a mount.
     """
     umask: builtins.int
     """The file mode creation mask, for example 0o022. Absent: the configured one."""
+    tied: builtins.bool
+    """Whether the job is to end with the RunJob call that submitted it. If the daemon
+    was restarted meanwhile, the call has 30 s to be taken up again.
+    """
     @property
     def command(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The program and its arguments, as the caller would type them. Absolute paths
@@ -176,9 +181,10 @@ class JobSpec(google.protobuf.message.Message):
         run_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         queue_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         umask: builtins.int | None = ...,
+        tied: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_umask", b"_umask", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "umask", b"umask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_umask", b"_umask", "command", b"command", "environment", b"environment", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "umask", b"umask", "working_directory", b"working_directory"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_umask", b"_umask", "command", b"command", "environment", b"environment", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "tied", b"tied", "umask", b"umask", "working_directory", b"working_directory"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_umask", b"_umask"]) -> typing.Literal["umask"] | None: ...
 
 global___JobSpec = JobSpec
@@ -571,6 +577,73 @@ class CancelJobResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["job", b"job"]) -> None: ...
 
 global___CancelJobResponse = CancelJobResponse
+
+@typing.final
+class RunJobRequest(google.protobuf.message.Message):
+    """Submits one job and stays with it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    FOLLOW_FIELD_NUMBER: builtins.int
+    STDOUT_OFFSET_FIELD_NUMBER: builtins.int
+    STDERR_OFFSET_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    """As for SubmitJob."""
+    follow: builtins.bool
+    """Whether output is sent as it is written. Otherwise all of it is sent when the
+    job has ended.
+    """
+    stdout_offset: builtins.int
+    """Where in standard output to begin, in bytes."""
+    stderr_offset: builtins.int
+    """Where in standard error to begin, in bytes."""
+    @property
+    def spec(self) -> global___JobSpec:
+        """What to run."""
+
+    def __init__(
+        self,
+        *,
+        spec: global___JobSpec | None = ...,
+        request_id: builtins.str = ...,
+        follow: builtins.bool = ...,
+        stdout_offset: builtins.int = ...,
+        stderr_offset: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["follow", b"follow", "request_id", b"request_id", "spec", b"spec", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset"]) -> None: ...
+
+global___RunJobRequest = RunJobRequest
+
+@typing.final
+class RunJobResponse(google.protobuf.message.Message):
+    """Something about the job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
+    @property
+    def job(self) -> global___Job:
+        """The job: as accepted in the first message, as it ended in the last one."""
+
+    @property
+    def output(self) -> global___ReadLogsResponse:
+        """A piece of its output."""
+
+    def __init__(
+        self,
+        *,
+        job: global___Job | None = ...,
+        output: global___ReadLogsResponse | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["job", b"job", "news", b"news", "output", b"output"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job", "news", b"news", "output", b"output"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["news", b"news"]) -> typing.Literal["job", "output"] | None: ...
+
+global___RunJobResponse = RunJobResponse
 
 @typing.final
 class GetStatusRequest(google.protobuf.message.Message):

@@ -45,6 +45,11 @@ class WorkerServiceStub(object):
                 request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.CancelJobResponse.FromString,
                 )
+        self.RunJob = channel.unary_stream(
+                '/wsclean_workerd_api.v1.WorkerService/RunJob',
+                request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.RunJobRequest.SerializeToString,
+                response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.RunJobResponse.FromString,
+                )
         self.GetStatus = channel.unary_unary(
                 '/wsclean_workerd_api.v1.WorkerService/GetStatus',
                 request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.GetStatusRequest.SerializeToString,
@@ -101,6 +106,15 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunJob(self, request, context):
+        """Submits one job and stays with it: sends the job as accepted, then what it
+        writes, and in the end the job as it ended. If the call breaks, the same
+        request with the same request id and further offsets takes it up again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Returns the condition of the daemon, its container and its queue.
         """
@@ -140,6 +154,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.CancelJobRequest.FromString,
                     response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'RunJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunJob,
+                    request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.RunJobRequest.FromString,
+                    response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.RunJobResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -256,6 +275,23 @@ class WorkerService(object):
         return grpc.experimental.unary_unary(request, target, '/wsclean_workerd_api.v1.WorkerService/CancelJob',
             wsclean__workerd__api_dot_v1_dot_worker__pb2.CancelJobRequest.SerializeToString,
             wsclean__workerd__api_dot_v1_dot_worker__pb2.CancelJobResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RunJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/wsclean_workerd_api.v1.WorkerService/RunJob',
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.RunJobRequest.SerializeToString,
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.RunJobResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

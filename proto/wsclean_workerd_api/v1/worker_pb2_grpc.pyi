@@ -69,6 +69,15 @@ class WorkerServiceStub:
     Cancelling a job that has ended changes nothing and is no error.
     """
 
+    RunJob: grpc.UnaryStreamMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.RunJobRequest,
+        wsclean_workerd_api.v1.worker_pb2.RunJobResponse,
+    ]
+    """Submits one job and stays with it: sends the job as accepted, then what it
+    writes, and in the end the job as it ended. If the call breaks, the same
+    request with the same request id and further offsets takes it up again.
+    """
+
     GetStatus: grpc.UnaryUnaryMultiCallable[
         wsclean_workerd_api.v1.worker_pb2.GetStatusRequest,
         wsclean_workerd_api.v1.worker_pb2.GetStatusResponse,
@@ -117,6 +126,15 @@ class WorkerServiceAsyncStub:
     ]
     """Tells a job to end. Answers at once; the job ends when its processes have.
     Cancelling a job that has ended changes nothing and is no error.
+    """
+
+    RunJob: grpc.aio.UnaryStreamMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.RunJobRequest,
+        wsclean_workerd_api.v1.worker_pb2.RunJobResponse,
+    ]
+    """Submits one job and stays with it: sends the job as accepted, then what it
+    writes, and in the end the job as it ended. If the call breaks, the same
+    request with the same request id and further offsets takes it up again.
     """
 
     GetStatus: grpc.aio.UnaryUnaryMultiCallable[
@@ -179,6 +197,17 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[wsclean_workerd_api.v1.worker_pb2.CancelJobResponse, collections.abc.Awaitable[wsclean_workerd_api.v1.worker_pb2.CancelJobResponse]]:
         """Tells a job to end. Answers at once; the job ends when its processes have.
         Cancelling a job that has ended changes nothing and is no error.
+        """
+
+    @abc.abstractmethod
+    def RunJob(
+        self,
+        request: wsclean_workerd_api.v1.worker_pb2.RunJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[wsclean_workerd_api.v1.worker_pb2.RunJobResponse], collections.abc.AsyncIterator[wsclean_workerd_api.v1.worker_pb2.RunJobResponse]]:
+        """Submits one job and stays with it: sends the job as accepted, then what it
+        writes, and in the end the job as it ended. If the call breaks, the same
+        request with the same request id and further offsets takes it up again.
         """
 
     @abc.abstractmethod

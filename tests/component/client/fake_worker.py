@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -135,6 +135,35 @@ class FakeWorker(WorkerServiceServicer):
 
     def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
         failure = self._enter("SubmitJob", request, context)
+        job = self._accept(request)
+        if failure:
+            _abort(context, failure)
+        return pb.SubmitJobResponse(job=job)
+
+    def RunJob(self, request: pb.RunJobRequest, context: Any) -> Iterator[pb.RunJobResponse]:
+        failure = self._enter("RunJob", request, context)
+        context.add_callback(self._wake)
+        job = self._accept(request)
+        if failure and failure.after == 0:
+            _abort(context, failure)
+        yield pb.RunJobResponse(job=job)
+        with self.changed:
+            while context.is_active() and not request.follow and job.state not in _ENDED:
+                self.changed.wait(PATIENCE)
+        read = pb.ReadLogsRequest(
+            id=job.id,
+            follow=request.follow,
+            stdout_offset=request.stdout_offset,
+            stderr_offset=request.stderr_offset,
+        )
+        # The first message counts as well.
+        later = replace(failure, after=failure.after - 1) if failure and failure.after else None
+        for output in self._pieces(read, context, later):
+            yield pb.RunJobResponse(output=output)
+        if context.is_active():
+            yield pb.RunJobResponse(job=self.jobs[job.id])
+
+    def _accept(self, request: pb.SubmitJobRequest | pb.RunJobRequest) -> pb.Job:
         with self.changed:
             job_id = self.by_request.get(request.request_id)
             if job_id is None:
@@ -142,10 +171,7 @@ class FakeWorker(WorkerServiceServicer):
                 self.by_request[request.request_id] = job_id
                 self.add(running(job_id, request.spec))
                 self.on_submit(self, self.jobs[job_id])
-            answer = pb.SubmitJobResponse(job=self.jobs[job_id])
-        if failure:
-            _abort(context, failure)
-        return answer
+            return self.jobs[job_id]
 
     def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         self._enter("GetJob", request, context)
@@ -190,6 +216,11 @@ class FakeWorker(WorkerServiceServicer):
         failure = self._enter("ReadLogs", request, context)
         self._job(request.id, context)
         context.add_callback(self._wake)
+        yield from self._pieces(request, context, failure)
+
+    def _pieces(
+        self, request: pb.ReadLogsRequest, context: Any, failure: Failure | None
+    ) -> Iterator[pb.ReadLogsResponse]:
         place = {
             pb.LOG_STREAM_STDOUT: request.stdout_offset,
             pb.LOG_STREAM_STDERR: request.stderr_offset,
@@ -232,7 +263,7 @@ class FakeWorker(WorkerServiceServicer):
         if failure and failure.after is None:
             _abort(context, failure)
         # Every call that is no stream has to have a deadline.
-        streams = ("WatchJobs", "ReadLogs")
+        streams = ("WatchJobs", "ReadLogs", "RunJob")
         remaining = context.time_remaining()
         if call not in streams and (remaining is None or remaining > CALL_SECONDS + 1):
             context.abort(grpc.StatusCode.INTERNAL, f"{call} was called without a deadline")

@@ -196,6 +196,29 @@ def test_interrupted_submission_cancels_what_was_accepted(
 
     monkeypatch.setattr(stub, "SubmitJob", Interrupting())
     with pytest.raises(KeyboardInterrupt):
+        client.submit(["wsclean"])
+    assert worker.jobs["1"].state == pb.JOB_STATE_CANCELLED
+
+
+def test_interrupted_before_its_first_news_a_run_cancels_what_was_accepted(
+    worker: FakeWorker, client: WSCleanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.status()
+    stub = client._transport()._stub
+    begin = stub.RunJob
+
+    def interrupted(*args: object, **kwargs: object) -> object:
+        call = begin(*args, **kwargs)  # type: ignore[arg-type]
+        worker.wait_for(lambda: "1" in worker.jobs)
+
+        def next_news(_self: object) -> object:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(type(call), "__next__", next_news)
+        return call
+
+    monkeypatch.setattr(stub, "RunJob", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         client.run(["wsclean"])
     assert worker.jobs["1"].state == pb.JOB_STATE_CANCELLED
 
@@ -377,7 +400,7 @@ def test_run_survives_a_restart_of_the_daemon(worker: FakeWorker, client: WSClea
     worker.stop()
     worker.write("1", b"meanwhile ")
     worker.start()
-    worker.wait_for_request(pb.ReadLogsRequest, 2)
+    worker.wait_for_request(pb.RunJobRequest, 2)
     worker.write("1", b"after")
     worker.end("1")
     runner.join(PATIENCE)

@@ -1,0 +1,305 @@
+"""What has to hold of the jobs of a daemon at every moment, whatever happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from support.machine import PATIENCE, Daemon, Taken
+from support.world import Claimant
+from wsclean_workerd.events import (
+    ArmTimer,
+    CancelRequested,
+    DeadlinePassed,
+    DisarmTimer,
+    Instruction,
+    JobChosen,
+    KillDelivered,
+    LaunchFailed,
+    ResolveLaunch,
+    Signal,
+    SignalJob,
+    StartJob,
+    Timer,
+)
+from wsclean_workerd.model import Instant, Job, JobId, JobState
+
+LINGERING = "lingering"
+OVER = "over"
+
+STEP_MAY: dict[str, set[str]] = {
+    "QUEUED": {"arm QUEUE"},
+    "STARTING": {"StartJob", "ResolveLaunch", "arm START"},
+    "RUNNING": {"arm RUN"},
+    "STOPPING": {"ResolveLaunch", "TERM", "KILL", "arm GRACE", "arm KILL"},
+    LINGERING: {"KILL", "arm LINGER"},
+    OVER: set(),
+}
+"""What a step may want for a job that is then in this state, apart from disarming."""
+
+RECOVERY_MAY: dict[str, set[str]] = {
+    "QUEUED": {"arm QUEUE"},
+    "STARTING": {"ResolveLaunch", "arm START"},
+    "RUNNING": {"AttachJob", "arm RUN"},
+    "STOPPING": {"AttachJob", "ResolveLaunch", "TERM", "arm GRACE"},
+    LINGERING: {"AttachJob", "ResolveLaunch", "arm LINGER"},
+    OVER: set(),
+}
+"""What recovery may want for a job that was found in this state."""
+
+TIMERS: dict[str, set[Timer]] = {
+    "QUEUED": {Timer.QUEUE},
+    "STARTING": {Timer.START},
+    "RUNNING": {Timer.RUN},
+    "STOPPING": {Timer.GRACE, Timer.KILL},
+    # KILL may have been delivered again at the moment at which it was given up.
+    LINGERING: {Timer.LINGER, Timer.KILL},
+    OVER: set(),
+}
+"""The timers that may be armed for a job in this state."""
+
+FAILURES = {"EXIT_STATUS", "SIGNALLED", "PROGRAM_NOT_FOUND", "PROGRAM_NOT_STARTED"}
+
+
+def phase(job: Job) -> str:
+    """The state of a job, or what is left of it after its end."""
+    if job.state.ended:
+        return LINGERING if job.lingering else OVER
+    return job.state.name
+
+
+class Invariants:
+    """Checks a daemon and its host; each method is one thing that has to hold."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.host = daemon.host
+        self.ends: dict[JobId, Job] = {}
+        self.all: list[Callable[[], None]] = [
+            self.a_command_runs_at_most_once,
+            self.what_never_began_never_will,
+            self.an_end_is_an_end,
+            self.state_reason_and_status_agree,
+            self.a_slot_is_held_while_processes_live,
+            self.no_more_jobs_start_than_there_are_slots,
+            self.the_oldest_start_first,
+            self.what_is_told_to_end_ends_as_it_was_told,
+            self.kill_comes_a_grace_period_after_term,
+            self.what_stops_was_sent_term_after_it_had_begun,
+            self.only_what_nobody_can_know_is_lost,
+            self.something_moves_every_job_on,
+            self.no_timer_is_left_behind,
+            self.deadlines_stay_where_they_are,
+            self.only_what_fits_the_state_is_to_be_done,
+        ]
+
+    def a_command_runs_at_most_once(self) -> None:
+        """However often a start was tried, the command of a job began at most once."""
+        for job_id, processes in self.host.processes.items():
+            assert processes.commands <= 1, self.daemon.jobs[job_id]
+
+    def what_never_began_never_will(self) -> None:
+        """What is over and said not to have begun has not and cannot, unless it is LOST."""
+        for job in self.daemon.jobs.values():
+            known = phase(job) == OVER and job.state is not JobState.LOST
+            if known and job.started is None:
+                processes = self.host.processes[job.id]
+                assert processes.commands == 0, job
+                assert all(processes.claims.get(launch) for launch in processes.coming), job
+
+    def an_end_is_an_end(self) -> None:
+        """What was written down as ended never changes, but for its last process going."""
+        for taken in self.daemon.taken:
+            _, before, _, after, _ = taken
+            if before.state.ended:
+                assert replace(after, lingering=before.lingering) == before, taken
+                assert after.lingering <= before.lingering, taken
+        for job in self.host.journal.values():
+            if job.state.ended:
+                end = self.ends.setdefault(job.id, job)
+                assert (job.state, job.reason) == (end.state, end.reason)
+                assert job.exit_status == end.exit_status
+            assert job.state.ended == (job.id in self.ends), job
+
+    def state_reason_and_status_agree(self) -> None:
+        """An end has a time and a reason, and the status is the one that was written."""
+        for job in self.daemon.jobs.values():
+            assert (job.ended is not None) == job.state.ended, job
+            if job.exit_status is not None:
+                assert job.exit_status == self.host.processes[job.id].status, job
+                assert job.started is not None, job
+            self._check_end(job)
+
+    def _check_end(self, job: Job) -> None:
+        code = job.reason.code if job.reason else None
+        match job.state:
+            case JobState.SUCCEEDED:
+                assert (job.exit_status, code) == (0, "SUCCEEDED"), job
+            case JobState.FAILED if code == "CANNOT_START":
+                assert (job.exit_status, job.started) == (None, None), job
+                assert job.refusals >= PATIENCE.refusals, job
+            case JobState.FAILED:
+                assert job.exit_status, job
+                assert code in FAILURES, job
+            case JobState.TIMED_OUT:
+                assert code == ("QUEUE_TIMEOUT" if job.stop is None else "RUN_TIMEOUT"), job
+            case JobState.CANCELLED:
+                assert code == "CANCELLED", job
+            case JobState.LOST:
+                assert job.exit_status is None, job
+
+    def a_slot_is_held_while_processes_live(self) -> None:
+        """No slot is free, in memory or on disk, before its last process is gone."""
+        for job_id, processes in self.host.processes.items():
+            if processes.alive:
+                assert self.daemon.jobs[job_id].on_slot, self.daemon.jobs[job_id]
+                assert self.host.journal[job_id].on_slot, self.host.journal[job_id]
+
+    def no_more_jobs_start_than_there_are_slots(self) -> None:
+        """Nothing is chosen that finds no slot, however many are taken."""
+        for admitted in self.daemon.admitted:
+            assert not admitted.chosen or admitted.on_slots <= admitted.slots, admitted
+
+    def the_oldest_start_first(self) -> None:
+        """Jobs are chosen in the order in which they came."""
+        for admitted in self.daemon.admitted:
+            assert admitted.chosen == admitted.queue[: len(admitted.chosen)], admitted
+
+    def what_is_told_to_end_ends_as_it_was_told(self) -> None:
+        """An order to end takes effect at once and nothing changes it but UNKILLABLE."""
+        for taken in self.daemon.taken:
+            self._check_order_to_end(taken)
+
+    def _check_order_to_end(self, taken: Taken) -> None:
+        _, before, event, after, _ = taken
+        if before.state.ended:
+            return
+        if isinstance(event, CancelRequested):
+            assert after.state in {JobState.STOPPING, JobState.CANCELLED}, taken
+        if before.state is JobState.RUNNING and event == DeadlinePassed(event.at, Timer.RUN):
+            assert after.state is JobState.STOPPING, taken
+        if before.stop is not None:
+            assert after.stop == before.stop, taken
+        if after.stop is not None and after.state.ended:
+            told = (after.state, after.reason) == (after.stop.state, after.stop.reason)
+            assert told or (after.state, phase(after)) == (JobState.LOST, LINGERING), taken
+
+    def kill_comes_a_grace_period_after_term(self) -> None:
+        """KILL is for what had a grace period since TERM, or since its command ended."""
+        for now, _, _, after, instructions in self.daemon.taken:
+            if SignalJob(Signal.KILL) in instructions:
+                since = self._terms(after) if after.ended is None else [self._when(after.ended)]
+                assert any(each + PATIENCE.grace <= now for each in since), after
+
+    def _terms(self, job: Job) -> list[float]:
+        """When it was decided that a job is sent TERM."""
+        term = SignalJob(Signal.TERM)
+        decided = [(now, of.id) for now, of, do in self.daemon.found if term in do]
+        decided += [(now, of.id) for now, _, _, of, do in self.daemon.taken if term in do]
+        return [now for now, job_id in decided if job_id == job.id]
+
+    def _when(self, instant: Instant) -> float:
+        """An instant in seconds since the beginning of the run."""
+        return instant.wall - self.host.instant(0).wall
+
+    def what_stops_was_sent_term_after_it_had_begun(self) -> None:
+        """TERM is for what is told to end, and again for what is only then seen to begin."""
+        for _, before, _, after, instructions in self.daemon.taken:
+            told = before.state is not JobState.STOPPING or before.started != after.started
+            stopping = after.state is JobState.STOPPING
+            assert (SignalJob(Signal.TERM) in instructions) == (stopping and told), after
+
+    def only_what_nobody_can_know_is_lost(self) -> None:
+        """LOST is what left no status, or outlived a KILL for as long as is waited."""
+        for job in self.daemon.jobs.values():
+            if job.state is not JobState.LOST or job.reason is None or job.ended is None:
+                continue
+            processes, ended = self.host.processes[job.id], self._when(job.ended)
+            if job.reason.code == "UNKILLABLE":
+                assert any(kill + PATIENCE.kill <= ended for kill in processes.kills), job
+            else:
+                assert Claimant.WRAPPER in processes.claims.values(), job
+                assert (processes.status, processes.alive) == (None, False), job
+
+    def something_moves_every_job_on(self) -> None:
+        """What is not over and does not wait in the queue has a watch or a timer, or both."""
+        for job in self.daemon.settled():
+            match phase(job):
+                case "STARTING":
+                    assert (job.id, Timer.START) in self.daemon.timers, job
+                case "RUNNING":
+                    assert self._will_be_heard_of(job), job
+                    assert self._will_end_in_time(job), job
+                case "STOPPING" | "lingering":
+                    assert self._will_be_heard_of(job), job
+                    assert self._will_be_killed(job), job
+
+    def _will_be_heard_of(self, job: Job) -> bool:
+        """Whether the end of a job's processes, or that they never were, will be told."""
+        daemon, launch = self.daemon, (job.id, job.launch)
+        under_way = [each.job for each in daemon.resolves] + [each.job for each in daemon.starts]
+        return (
+            launch in daemon.watches
+            or launch in [(each.id, each.launch) for each in under_way]
+            or launch in [(of, e.launch) for of, e in daemon.news if isinstance(e, LaunchFailed)]
+        )
+
+    def _will_end_in_time(self, job: Job) -> bool:
+        """Whether the end of its time will be noticed, or whether it runs is to be seen yet."""
+        return (
+            job.order.run_timeout is None
+            or (job.id, Timer.RUN) in self.daemon.timers
+            or self.daemon.watches.get((job.id, job.launch)) == set()
+        )
+
+    def _will_be_killed(self, job: Job) -> bool:
+        """Whether what does not end by itself is still dealt with."""
+        timers = {Timer.LINGER} if job.lingering else {Timer.GRACE, Timer.KILL}
+        return (
+            any((job.id, timer) in self.daemon.timers for timer in timers)
+            or (job.id, Signal.KILL) in self.daemon.signals
+            or job.id in [of for of, e in self.daemon.news if isinstance(e, KillDelivered)]
+        )
+
+    def no_timer_is_left_behind(self) -> None:
+        """The timers that are armed are those of the state that the job is in."""
+        for job in self.daemon.settled():
+            armed = {timer for job_id, timer in self.daemon.timers if job_id == job.id}
+            assert armed <= TIMERS[phase(job)], (armed, job)
+
+    def deadlines_stay_where_they_are(self) -> None:
+        """No crash, no reboot and no start that failed gives a job more or less time."""
+        for (job_id, timer), due in self.daemon.timers.items():
+            job = self.daemon.jobs[job_id]
+            if timer is Timer.QUEUE and job.state is JobState.QUEUED:
+                limit, since = job.order.queue_timeout, job.submitted
+            elif timer is Timer.RUN and job.state is JobState.RUNNING and job.started is not None:
+                limit, since = job.order.run_timeout, job.started
+            else:
+                continue
+            assert limit is not None, job
+            assert due == self.host.instant(self._when(since) + limit).boot, job
+
+    def only_what_fits_the_state_is_to_be_done(self) -> None:
+        """Instructions are those that are documented for the state they lead to."""
+        for _, before, event, after, instructions in self.daemon.taken:
+            assert names(instructions) <= STEP_MAY[phase(after)], (before, event, instructions)
+            assert (StartJob() in instructions) == isinstance(event, JobChosen)
+            assert ResolveLaunch() not in instructions or after.started is None, (before, event)
+        for _, job, instructions in self.daemon.found:
+            assert names(instructions) <= RECOVERY_MAY[phase(job)], job
+
+
+def names(instructions: list[Instruction]) -> set[str]:
+    """What is to be done, in a word or two each, apart from disarming."""
+    return {_name(each) for each in instructions if not isinstance(each, DisarmTimer)}
+
+
+def _name(instruction: Instruction) -> str:
+    match instruction:
+        case ArmTimer(timer, _):
+            return f"arm {timer.name}"
+        case SignalJob(signal):
+            return signal.name
+        case _:
+            return type(instruction).__name__

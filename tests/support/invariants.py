@@ -80,10 +80,13 @@ class Invariants:
             self.what_never_began_never_will,
             self.an_end_is_an_end,
             self.state_reason_and_status_agree,
+            self.times_are_those_of_the_host,
             self.a_slot_is_held_while_processes_live,
             self.no_more_jobs_start_than_there_are_slots,
             self.the_oldest_start_first,
             self.what_is_told_to_end_ends_as_it_was_told,
+            self.nothing_times_out_early,
+            self.what_had_ended_is_not_timed_out,
             self.kill_comes_a_grace_period_after_term,
             self.what_stops_was_sent_term_after_it_had_begun,
             self.only_what_nobody_can_know_is_lost,
@@ -91,6 +94,7 @@ class Invariants:
             self.no_timer_is_left_behind,
             self.deadlines_stay_where_they_are,
             self.only_what_fits_the_state_is_to_be_done,
+            self.what_changes_nothing_is_not_written,
         ]
 
     def a_command_runs_at_most_once(self) -> None:
@@ -148,6 +152,14 @@ class Invariants:
             case JobState.LOST:
                 assert job.exit_status is None, job
 
+    def times_are_those_of_the_host(self) -> None:
+        """Begin and end are when they happened, not when somebody heard of them."""
+        for job in self.daemon.jobs.values():
+            processes = self.host.processes[job.id]
+            assert job.started is None or self._when(job.started) == processes.begun, job
+            if job.exit_status is not None and job.ended is not None:
+                assert self._when(job.ended) == processes.exited, job
+
     def a_slot_is_held_while_processes_live(self) -> None:
         """No slot is free, in memory or on disk, before its last process is gone."""
         for job_id, processes in self.host.processes.items():
@@ -183,6 +195,27 @@ class Invariants:
         if after.stop is not None and after.state.ended:
             told = (after.state, after.reason) == (after.stop.state, after.stop.reason)
             assert told or (after.state, phase(after)) == (JobState.LOST, LINGERING), taken
+
+    def nothing_times_out_early(self) -> None:
+        """A timeout is declared when the time that it names is over, and never before."""
+        for now, before, event, after, _ in self.daemon.taken:
+            if not isinstance(event, DeadlinePassed) or after is before or after.reason is None:
+                continue
+            since, limit = before.submitted, before.order.queue_timeout
+            if after.reason.code == "RUN_TIMEOUT":
+                since, limit = before.started or before.submitted, before.order.run_timeout
+            elif after.reason.code != "QUEUE_TIMEOUT":
+                continue
+            assert limit is not None, (event, after)
+            assert now >= self._when(since) + limit, (event, after)
+
+    def what_had_ended_is_not_timed_out(self) -> None:
+        """A command that had ended when the daemon came back did so in time."""
+        for taken in self.daemon.taken[self.daemon.before :]:
+            _, before, event, _, _ = taken
+            if before.state is JobState.RUNNING and event == DeadlinePassed(event.at, Timer.RUN):
+                exited = self.host.processes[before.id].exited
+                assert exited is None or exited >= self.daemon.woke, taken
 
     def kill_comes_a_grace_period_after_term(self) -> None:
         """KILL is for what had a grace period since TERM, or since its command ended."""
@@ -286,8 +319,15 @@ class Invariants:
             assert names(instructions) <= STEP_MAY[phase(after)], (before, event, instructions)
             assert (StartJob() in instructions) == isinstance(event, JobChosen)
             assert ResolveLaunch() not in instructions or after.started is None, (before, event)
+            waited = event == DeadlinePassed(event.at, Timer.START)
+            assert waited or ResolveLaunch(refused=True) not in instructions, (before, event)
         for _, job, instructions in self.daemon.found:
             assert names(instructions) <= RECOVERY_MAY[phase(job)], job
+
+    def what_changes_nothing_is_not_written(self) -> None:
+        """A job that is as it was is the same object, and so costs no write."""
+        for taken in self.daemon.taken:
+            assert taken.after is taken.before or taken.after != taken.before, taken
 
 
 def names(instructions: list[Instruction]) -> set[str]:

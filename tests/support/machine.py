@@ -119,6 +119,8 @@ class Daemon:
         signals: What is being sent.
         news: What has happened and was not told yet.
         told: What was told.
+        woke: When this life began.
+        before: How much had been taken by then.
         taken: What was taken by the state machine, by all lives.
         found: What was found in the journal, by all lives.
         admitted: How slots were given out, by all lives.
@@ -139,6 +141,8 @@ class Daemon:
     signals: list[tuple[JobId, Signal]] = field(default_factory=list)
     news: list[tuple[JobId, Event]] = field(default_factory=list)
     told: list[tuple[JobId, Event]] = field(default_factory=list)
+    woke: float = 0.0
+    before: int = 0
     taken: list[Taken] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     admitted: list[Admitted] = field(default_factory=list)
@@ -307,7 +311,8 @@ class Daemon:
         if processes.claims.get(launch[1]) is not Claimant.WRAPPER:
             return None
         if processes.status is not None and JobExited not in told:
-            return JobExited(self.host.instant(processes.exited), processes.status)
+            begun = self.host.instant(processes.begun)
+            return JobExited(self.host.instant(processes.exited), processes.status, begun)
         if processes.status is None and JobStarted not in told:
             return JobStarted(self.host.instant(processes.begun))
         if processes.alive:
@@ -355,6 +360,7 @@ class Daemon:
     def restart(self, *, slots: int, rebooted: bool = False) -> None:
         """Load the journal and bring every job back to where it was."""
         self.slots = slots
+        self.woke, self.before = self.host.now, len(self.taken)
         now = self.host.instant()
         for job_id, job in self.host.journal.items():
             self.jobs[job_id] = self.host.journal[job_id] = rebase(job, now) if rebooted else job

@@ -21,9 +21,9 @@ dev: setup
 dev-down:
 	tools/dev-down
 
-# How long a command takes by each way of running it.
+# All figures of the product beside those of its peers, into bench/results.md and .png.
 bench: dev
-	$(PYTHON) bench/latency.py
+	$(PYTHON) bench/run.py $(ARGS)
 
 # What CI checks before the tests.
 check: setup lint

@@ -1,0 +1,91 @@
+"""What it costs a job to be followed while it writes much."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+from typing import TYPE_CHECKING
+
+from figures import TIMES, Finding, Goal, Section, ratios, spread
+from instance import DATA_INSIDE, BenchFailed, job_user
+
+if TYPE_CHECKING:
+    from instance import Bench, Instance
+    from wsclean_client import WSCleanClient
+
+# The same script both times, and it takes its own time: no start has a part in it.
+_SCRIPT = (
+    'LC_ALL=C; before=$EPOCHREALTIME; head -c "$0" /dev/zero || exit; after=$EPOCHREALTIME; '
+    "echo $((${after/./} - ${before/./})) >&2"
+)
+
+
+def measure(bench: Bench) -> Section:
+    """Write through the daemon and natively in turns."""
+    size, rounds = bench.count(2**30, 2**24), bench.count(5, 2)
+    followed, native, before, after, peaks = [], [], [], [], []
+    with bench.instance() as instance:
+        instance.start()
+        container = instance.container_id()
+        with instance.client() as client:
+            # What a daemon takes once for the first output is no growth.
+            _followed(instance, client, size)
+            for _ in range(rounds):
+                native.append(_native(instance, container, size))
+                before.append(instance.memory()["Rss"])
+                instance.forget_peak()
+                followed.append(_followed(instance, client, size))
+                peaks.append(instance.memory()["Peak"])
+                after.append(instance.memory()["Rss"])
+    return Section(
+        [
+            Finding(
+                name=f"{size / 2**30:g} GiB written to stdout by one job while it is followed, "
+                "against the same command writing to a file in the same container",
+                short="1 GiB of output, followed",
+                goal=Goal(1.05, TIMES),
+                samples=ratios(followed, native),
+                compared=f"{spread(followed, 's')}, to a file {spread(native, 's')}",
+            ),
+            Finding(
+                name="Memory of the daemon (RSS) after each such job, against before it",
+                short="memory after 1 GiB",
+                goal=Goal(1.1, TIMES),
+                samples=ratios(after, before),
+                compared=f"before {spread(before, 'MB')}, highest meanwhile "
+                f"{statistics.median(peaks):.0f} MB, after {spread(after, 'MB')}",
+            ),
+        ],
+    )
+
+
+def _followed(instance: Instance, client: WSCleanClient, size: int) -> float:
+    """Run it as a job, read all of its output, and return the seconds that it took itself."""
+    os.sync()
+    job = client.submit(["bash", "-c", _SCRIPT, str(size)], cwd=instance.data)
+    read = {"stdout": 0, "stderr": 0}
+    seconds = b""
+    for chunk in job.logs(follow=True):
+        read[chunk.stream] += len(chunk.data)
+        if chunk.stream == "stderr":
+            seconds += chunk.data
+    info = job.wait()
+    if info.exit_status != 0 or read["stdout"] != size:
+        raise BenchFailed(f"job {job.id} is {info.state}, {read['stdout']} bytes of it were read")
+    # Its room is needed for the next one.
+    os.truncate(instance.state / "spool" / "jobs" / job.id / "stdout", 0)
+    return int(seconds) / 1e6
+
+
+def _native(instance: Instance, container: str, size: int) -> float:
+    """Run it in the container without the daemon, its output in a file of the same disk."""
+    os.sync()
+    path = instance.data / "output"
+    words = ["docker", "exec", "--user", job_user(), "--workdir", DATA_INSIDE, container]
+    to_file = ["sh", "-c", 'exec "$@" >output', "sh", "bash", "-c", _SCRIPT, str(size)]
+    done = subprocess.run([*words, *to_file], capture_output=True, text=True, check=True)
+    if path.stat().st_size != size:
+        raise BenchFailed(f"{path.stat().st_size} bytes were written to a file, and not {size}")
+    path.unlink()
+    return int(done.stderr) / 1e6

@@ -24,20 +24,21 @@ _SCRIPT = (
 def measure(bench: Bench) -> Section:
     """Write through the daemon and natively in turns."""
     size, rounds = bench.count(2**30, 2**24), bench.count(5, 2)
-    followed, native, before, after, peaks = [], [], [], [], []
+    followed, alone, native, before, after, peaks = [], [], [], [], [], []
     with bench.instance() as instance:
         instance.start()
         container = instance.container_id()
         with instance.client() as client:
             # What a daemon takes once for the first output is no growth.
-            _followed(instance, client, size)
+            _through_daemon(instance, client, size, follow=True)
             for _ in range(rounds):
                 native.append(_native(instance, container, size))
                 before.append(instance.memory()["Rss"])
                 instance.forget_peak()
-                followed.append(_followed(instance, client, size))
+                followed.append(_through_daemon(instance, client, size, follow=True))
                 peaks.append(instance.memory()["Peak"])
                 after.append(instance.memory()["Rss"])
+                alone.append(_through_daemon(instance, client, size, follow=False))
     return Section(
         [
             Finding(
@@ -46,7 +47,8 @@ def measure(bench: Bench) -> Section:
                 short="1 GiB of output, followed",
                 goal=Goal(1.05, TIMES),
                 samples=ratios(followed, native),
-                compared=f"{spread(followed, 's')}, to a file {spread(native, 's')}",
+                compared=f"{spread(followed, 's')}, to a file {spread(native, 's')}, "
+                f"through the daemon without a follower {spread(alone, 's')}",
             ),
             Finding(
                 name="Memory of the daemon (RSS) after each such job, against before it",
@@ -60,10 +62,12 @@ def measure(bench: Bench) -> Section:
     )
 
 
-def _followed(instance: Instance, client: WSCleanClient, size: int) -> float:
+def _through_daemon(instance: Instance, client: WSCleanClient, size: int, *, follow: bool) -> float:
     """Run it as a job, read all of its output, and return the seconds that it took itself."""
     os.sync()
     job = client.submit(["bash", "-c", _SCRIPT, str(size)], cwd=instance.data)
+    if not follow:
+        job.wait()
     read = {"stdout": 0, "stderr": 0}
     seconds = b""
     for chunk in job.logs(follow=True):

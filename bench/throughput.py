@@ -37,7 +37,7 @@ def jobs(bench: Bench) -> Section:
 
 def submissions(bench: Bench) -> Section:
     """Jobs that are accepted while none can start, since the image is not there."""
-    count = bench.count(4000, 80)
+    count = bench.count(2000, 80)
     with bench.instance(container=False) as instance:
         instance.start(container=False)
         press(instance, "submit", CLIENTS)

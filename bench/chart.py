@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -52,7 +53,7 @@ def draw(results: Results, folder: Path) -> None:
 
 def _ways(axes: Any, comparison: Comparison) -> None:
     """Medians as bars on a logarithmic scale, quartiles as whiskers."""
-    ways = comparison.ways
+    ways = sorted(comparison.ways, key=lambda each: each.median)
     medians = [each.median for each in ways]
     spreads = [quartiles(each.samples) for each in ways]
     axes.barh(
@@ -66,9 +67,10 @@ def _ways(axes: Any, comparison: Comparison) -> None:
         error_kw={"ecolor": "#222222", "elinewidth": 1.2, "capsize": 3},
     )
     _label(axes, [high for _, high in spreads], [f"{number(each)} ms" for each in medians])
-    _logarithmic(axes, min(medians) / 3, max(medians) * 3)
+    # Whole decades, so that panels and runs look alike.
+    _logarithmic(axes, 10 ** math.floor(math.log10(min(medians) / 1.5)), max(medians) * 3)
     axes.set_xlabel("milliseconds, median and quartiles")
-    axes.set_title(f"{comparison.title}, by each way of running it (through the daemon in red)")
+    axes.set_title(f"{comparison.title} (through the daemon in red)")
 
 
 def _goals(axes: Any, findings: Sequence[Finding]) -> None:
@@ -87,7 +89,7 @@ def _goals(axes: Any, findings: Sequence[Finding]) -> None:
         for each, unit in zip(findings, unit, strict=True)
     ]
     _label(axes, [max(1, margin) for margin in margins], texts)
-    _logarithmic(axes, min(0.5, min(margins) / 1.5), max(2, *margins) * 12)
+    _logarithmic(axes, min(0.5, min(margins) / 1.5), max(2, *margins) * 100)
     axes.set_xlabel("times better than its goal; red and left of 1: missed")
     axes.set_title("Every figure that has a goal")
 

@@ -44,7 +44,7 @@ def measure(bench: Bench) -> Section:
             Finding(
                 name=f"{size / 2**30:g} GiB written to stdout by one job while it is followed, "
                 "against the same command writing to a file in the same container",
-                short="1 GiB of output, followed",
+                short=f"{size / 2**30:.2g} GiB of output, followed",
                 goal=Goal(1.05, TIMES),
                 samples=ratios(followed, native),
                 compared=f"{spread(followed, 's')}, to a file {spread(native, 's')}, "
@@ -52,7 +52,7 @@ def measure(bench: Bench) -> Section:
             ),
             Finding(
                 name="Memory of the daemon (RSS) after each such job, against before it",
-                short="memory after 1 GiB",
+                short=f"memory after {size / 2**30:.2g} GiB",
                 goal=Goal(1.1, TIMES),
                 samples=ratios(after, before),
                 compared=f"before {spread(before, 'MB')}, highest meanwhile "

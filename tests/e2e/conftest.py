@@ -2,13 +2,25 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import docker
 import pytest
 
 from support.daemon import daemon_folder
 from support.docker_daemon import IMAGE, DockerDaemon
+
+ACCOUNTS = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ACCOUNTS] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for account in terminalreporter.config.stash[ACCOUNTS]:
+        terminalreporter.section("account")
+        terminalreporter.write_line(account)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,3 +74,9 @@ def daemon(idle_daemon: DockerDaemon) -> DockerDaemon:
     """A daemon with the docker runtime that is ready."""
     idle_daemon.start()
     return idle_daemon
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Puts something into the summary of the tests, whether they pass or not."""
+    return request.config.stash[ACCOUNTS].append

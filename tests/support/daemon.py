@@ -33,11 +33,13 @@ class DaemonProcess:
         folder: Where everything of it is; short, because of the socket.
         settings: The configuration without the folders, as TOML.
         environment: Variables in addition to those of the test.
+        program: What to run as the daemon.
     """
 
     folder: Path
     settings: str
     environment: dict[str, str] = field(default_factory=dict)
+    program: tuple[str | Path, ...] = (Path(sys.executable).with_name("wsclean-workerd"),)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,7 +72,7 @@ class DaemonProcess:
         self.write_config()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("wsclean-workerd"), "--config", self.config],
+                [*self.program, "--config", self.config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

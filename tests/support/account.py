@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from support.campaign_jobs import KILLED, LONG_ESCAPE, TERMINATED, Plan, Record
+from support.campaign_jobs import KILLED, LONG_ESCAPE, SHORT_ESCAPE, TERMINATED, Plan, Record
 from wsclean_client import JobInfo, JobState
 
 _SHOWN = 30
@@ -159,9 +159,10 @@ class Account:
             kind.append(f"{name}: planned {plan.status}, found {found}, {job.reason}")
         escaped = said.count("escaped")
         if plan.escape != LONG_ESCAPE:
-            n["escapees"] += bool(plan.escape)
+            short = plan.escape == SHORT_ESCAPE
+            n["escapees"] += short
             n["escapees, job"] += escaped
-            if escaped != bool(plan.escape):
+            if escaped != short:
                 self.wrong.append(f"{name}: its escapee ended {escaped} times")
 
     def _check_stopped(self, name: str, plan: Plan, job: JobInfo, said: list[str]) -> None:

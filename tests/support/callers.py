@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from support.campaign_jobs import RUN_TIMEOUT, TOKEN, Plan, Record, make_plan
+from support.campaign_jobs import RUN_TIMEOUT, TOKEN, Plan, Record, make_last_plan, make_plan
 from wsclean_client import DaemonNotReachable, JobHandle, JobState, WSCleanClient, WSCleanError
 
 T = TypeVar("T")
@@ -65,22 +65,29 @@ class Caller(threading.Thread):
         try:
             while not self._stopping.is_set():
                 size = self._chance.randint(1, _LARGEST_BATCH)
-                batch = [self._submit() for _ in range(size)]
-                for record, job in batch:
-                    if job is not None:
-                        self._see_through(record, job)
+                self._work_off([make_plan(self._key(n), self._chance) for n in range(size)])
+            self._work_off([make_last_plan(self._key())])
         except Exception:  # noqa: BLE001 - told in the account
             self.failure = self.failure or traceback.format_exc()
 
     # -- one job -----------------------------------------------------------------
 
-    def _submit(self) -> tuple[Record, JobHandle | None]:
-        plan = make_plan(f"{self.name}-{len(self.records)}", self._chance)
+    def _key(self, further: int = 0) -> str:
+        return f"{self.name}-{len(self.records) + further}"
+
+    def _work_off(self, plans: list[Plan]) -> None:
+        batch = [self._submit(plan) for plan in plans]
+        for record, job in batch:
+            if job is not None:
+                self._see_through(record, job)
+
+    def _submit(self, plan: Plan) -> tuple[Record, JobHandle | None]:
         record = Record(plan)
         self.records.append(record)
         try:
             if plan.careless:
-                job = self._send(self._careless, plan)
+                # Careless with this call only.
+                job = self._client.job(self._send(self._careless, plan).id)
             elif plan.twice == "at once":
                 both = [self._pair.submit(self._send_until_answered, record) for _ in range(2)]
                 record.ids.update(each.result(JOB_SECONDS + 1).id for each in both)

@@ -16,7 +16,12 @@ TOKEN = "CRASH_CAMPAIGN"  # noqa: S105 - no secret
 KILLED = 137
 TERMINATED = 143
 RUN_TIMEOUT = 0.4
+SHORT_ESCAPE = 0.2
+"""Ends by itself within the grace period."""
 LONG_ESCAPE = 3.0
+"""Ends by itself too, so that daemons that die before the grace period is over run on."""
+ENDLESS_ESCAPE = 1000.0
+"""Only the daemon ends it."""
 NOISE_SIZE = 1 << 20
 
 SCRIPT = """\
@@ -124,12 +129,17 @@ def make_plan(key: str, chance: random.Random) -> Plan:
         first=chance.randrange(NOISE_SIZE // size - 2 * pieces),
         size=size,
         pause=0.1 if long else 0.0,
-        escape=chance.choices([0.0, 0.2, LONG_ESCAPE], [88, 10, 2])[0],
+        escape=chance.choices([0.0, SHORT_ESCAPE, LONG_ESCAPE], [88, 10, 2])[0],
         cancel=chance.choices(["", "at once", "running"], [80, 10, 10])[0],
         twice=chance.choices(["", "at once", "later"], [80, 10, 10])[0],
         follow=chance.random() < 0.5,
         careless=chance.random() < 0.1,
     )
+
+
+def make_last_plan(key: str) -> Plan:
+    """The last job of a caller, which leaves behind what nothing but the daemon ends."""
+    return Plan(key, escape=ENDLESS_ESCAPE)
 
 
 def is_planned(job: JobInfo) -> bool:

@@ -125,9 +125,10 @@ class Campaign:
         for done in range(self.kills):
             if done % KILLS_FOR_A_ROUND == 0:
                 self._crash_at_all(JOB_POINTS)
-            self._crash_at_random()
-            if not any(each.is_alive() for each in callers):
+            if self.missed or not all(each.is_alive() for each in callers):
+                # It has failed: more of it would only take longer.
                 return
+            self._crash_at_random()
 
     def _crash_at_random(self) -> None:
         self.daemon.spawn()
@@ -141,6 +142,8 @@ class Campaign:
 
     def _crash_at_all(self, points: Mapping[str, Point]) -> None:
         for name, point in points.items():
+            if self.missed:
+                return
             self._crash_at(name, self._chance.randint(1, point.most))
 
     def _crash_at(self, name: str, passage: int) -> None:

@@ -13,7 +13,6 @@ _SHOWN = 30
 # Without these the comparison would say little.
 _NEEDED = (
     "acknowledged",
-    "given up",
     "to end",
     "stopped, daemon",
     "never ran",

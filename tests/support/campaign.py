@@ -55,6 +55,7 @@ _EARLY_SHARE = 0.25
 _EARLY_SECONDS = 0.6
 _LIFE_SECONDS = 0.8
 _SENT_AGAIN = 50
+_LOG_TAIL = 2000
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Campaign:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     missed: list[str] = field(default_factory=list)
     passed: int = 0
+    struck: int = 0
     early: int = 0
 
     def __post_init__(self) -> None:
@@ -103,7 +105,7 @@ class Campaign:
             self.missed.append("the container is another one than in the beginning")
         return Account(
             headline=(
-                f"crash campaign, seed {self.seed}: killed {self.kills} times at random moments "
+                f"crash campaign, seed {self.seed}: killed {self.struck} times at random moments "
                 f"({self.early} of them while starting) and {self.passed} times at "
                 f"{len(POINTS)} points, in {time.monotonic() - began:.0f} s"
             ),
@@ -131,6 +133,7 @@ class Campaign:
             self._crash_at_random()
 
     def _crash_at_random(self) -> None:
+        self.struck += 1
         self.daemon.spawn()
         if self._chance.random() < _EARLY_SHARE:
             self.early += 1
@@ -165,7 +168,9 @@ class Campaign:
         self.daemon.process = None
         last = self._mark.read_text(encoding="utf-8").splitlines()[-1:]
         if status != -signal.SIGKILL or last != [name]:
-            raise AssertionError(f"at {name!r} the daemon ended with {status}: {self.daemon.log}")
+            said = self.daemon.log[-_LOG_TAIL:]
+            self.missed.append(f"instead of dying at {name!r} it ended with {status}: {said}")
+            return
         self.passed += 1
 
     # -- the end -----------------------------------------------------------------

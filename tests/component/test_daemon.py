@@ -152,7 +152,7 @@ def test_a_follower_gets_output_as_it_comes_and_can_begin_anywhere(daemon: Daemo
         job = client.submit(["sh", "-c", script], cwd=daemon.data)
         chunks = job.logs(follow=True, stdout_offset=1)
         assert next(chunks).data == b"ne\n"
-        assert job.refresh().state is JobState.RUNNING
+        assert not job.refresh().ended
         (daemon.data / "gate").write_text("go\n")
         assert b"".join(chunk.data for chunk in chunks) == b"two\n"
         assert [chunk.data for chunk in job.logs(stdout_offset=4)] == [b"two\n"]

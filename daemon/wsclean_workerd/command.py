@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import InvalidRequest, OutputWouldBeLost, UnknownProgram
-from wsclean_workerd.model import Order
+from wsclean_workerd.model import Order, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class CommandRules:
         self._check_output(spec, mounted=folder is not None)
         program, *arguments = spec.command
         return Order(
-            command=(program, *(self.mapper.map_argument(each) for each in arguments)),
+            command=words((program, *(self.mapper.map_argument(each) for each in arguments))),
             working_directory=folder or self.elsewhere,
             user=self.user,
             umask=self._umask(spec),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
@@ -9,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from wsclean_workerd.errors import InvalidRequest, NoSuchJob
 from wsclean_workerd.logs import Output
-from wsclean_workerd.model import JobId, JobSpec, JobState
+from wsclean_workerd.model import JobId, JobSpec, JobState, words
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def outputs_from_proto(stream: pb.LogStream.ValueType) -> tuple[Output, ...]:
 def spec_from_proto(spec: pb.JobSpec) -> JobSpec:
     """What a caller asks for."""
     return JobSpec(
-        command=tuple(spec.command),
-        working_directory=spec.working_directory,
+        command=words(spec.command),
+        working_directory=sys.intern(spec.working_directory),
         environment=tuple(sorted(spec.environment.items())),
         run_timeout=_seconds(spec, "run_timeout"),
         queue_timeout=_seconds(spec, "queue_timeout"),

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 1.0
 _DISK_THREADS = 4
+_STATUS_SECONDS = 0.2
 
 
 class Daemon:
@@ -61,6 +62,7 @@ class Daemon:
         self._keeper: RuntimeKeeper | None = None
         self._supervisor: Supervisor | None = None
         self._attendant: Attendant | None = None
+        self._status_timer: asyncio.TimerHandle | None = None
         self._health: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -98,7 +100,7 @@ class Daemon:
             announcer=announcer,
             condition=lambda: keeper.condition,
             expect_holder=ties.expect,
-            changed=self._tell_status,
+            changed=self._tell_status_soon,
         )
         watcher = Watcher(spool=spool, runtime=runtime, disk=disk, tell=supervisor.tell)
         attendant = Attendant(
@@ -207,8 +209,15 @@ class Daemon:
             name="health",
         )
 
+    def _tell_status_soon(self) -> None:
+        """Tell systemd how things are, but not hundreds of times a second."""
+        if self._status_timer is None:
+            loop = asyncio.get_running_loop()
+            self._status_timer = loop.call_later(_STATUS_SECONDS, self._tell_status)
+
     def _tell_status(self) -> None:
         """Tell systemd in a line how things are."""
+        self._status_timer = None
         if self._supervisor is None or self._keeper is None:
             return
         counts = self._supervisor.counts()

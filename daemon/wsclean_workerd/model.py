@@ -7,10 +7,23 @@ Everything here is immutable. A job changes by being replaced, and only
 from __future__ import annotations
 
 import enum
+import sys
 from dataclasses import dataclass
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 JobId = NewType("JobId", int)
+
+
+def words(texts: Iterable[str]) -> tuple[str, ...]:
+    """The words of a command, each of them once in memory for all jobs.
+
+    The commands of a queue differ in a few names only, and there may be a hundred
+    thousand of them.
+    """
+    return tuple(map(sys.intern, texts))
 
 
 class JobState(enum.Enum):

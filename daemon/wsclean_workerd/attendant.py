@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from contextlib import suppress
@@ -33,6 +34,7 @@ _LONGEST_PAUSE = 10.0
 # A start takes milliseconds. One that takes this long was handed to something that
 # does nothing.
 _START_SECONDS = 5.0
+_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
 class Attendant:
@@ -151,23 +153,35 @@ class Attendant:
             await self._disk.run(self._spool.job(job.id).remove)
 
     async def _start(self, job: Job) -> None:
-        folder, launch = self._spool.job(job.id), (job.id, job.launch)
+        launch = (job.id, job.launch)
         try:
             prepared = self._prepared.pop(launch, None)
             alive = await (prepared or self._prepare(job))
-            if launch in self._claimed:
-                os.close(alive)
-                return
-            self._watcher.watch(job, alive)
+        except OSError as error:
+            self._unprepared(job, error)
+            return
+        if launch in self._claimed:
+            os.close(alive)
+            return
+        self._watcher.watch(job, alive)
+        try:
             await self._runtime.launch(job)
             self._handed_over(launch)
-        except OSError as error:
-            problem = RuntimeUnavailable("SPOOL_UNUSABLE", f"cannot use {folder.path}: {error}")
-            await self._not_launched(job, problem)
         except RuntimeUnavailable as error:
             await self._not_launched(job, error)
         except LaunchRefused as error:
             await self._resolve(job, Reason("LAUNCH_REFUSED", str(error)), refused=True)
+
+    def _unprepared(self, job: Job, error: OSError) -> None:
+        """Tell that a job has no folder: nothing was handed over, so no claim is in doubt."""
+        problem = RuntimeUnavailable("SPOOL_UNUSABLE", f"cannot make the job's folder: {error}")
+        # What is wrong with the disk is wrong for all jobs, and passes; anything else is
+        # this job's own trouble and must not hold up the others.
+        of_all = error.errno in _DISK_TROUBLE
+        if of_all:
+            self._runtime_failed(problem)
+        reason = Reason(problem.code, str(problem))
+        self._tell(job.id, LaunchFailed(clock.now(), reason, not of_all, job.launch))
 
     async def _not_launched(self, job: Job, error: RuntimeUnavailable) -> None:
         # Told first, so that nothing else is handed to a runtime that is not there.

@@ -13,6 +13,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from wsclean_workerd.accounts import find_group, find_user
+from wsclean_workerd.command import LONGEST_LIMIT
 from wsclean_workerd.model import Mount, Patience, User
 from wsclean_workerd.paths import is_below, normalise
 from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
@@ -24,6 +25,9 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _EXPECTED_DURATION = 'expected seconds or a text such as "90s", "15m", "1h30m", "2d"'
+_SIZE = re.compile(r"(\d{1,15})(KiB|MiB|GiB|TiB)")
+_EXPECTED_SIZE = 'expected bytes or a text such as "100MiB", "1GiB", or "none"'
+_SIZE_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
@@ -49,6 +53,18 @@ def _limit(value: object) -> object:
         raise ValueError(f'{error}, or "none"') from None
 
 
+def _size(value: object) -> object:
+    """Read a number of bytes, or "64KiB", "100MiB", "1GiB", or "none" for no limit."""
+    if value == "none":
+        return None
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        return int(match[1]) * _SIZE_UNITS[match[2]]
+    if isinstance(value, bool) or not isinstance(value, int):
+        # Not a TypeError: pydantic collects only these.
+        raise ValueError(_EXPECTED_SIZE)  # noqa: TRY004
+    return value
+
+
 def _octal(value: object) -> object:
     """Read a file mode such as "0660"."""
     if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
@@ -65,8 +81,9 @@ def _absolute(value: object) -> object:
     return normalise(value)
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-Limit = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_limit)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=LONGEST_LIMIT)]
+Limit = Annotated[Annotated[float, Field(gt=0, le=LONGEST_LIMIT)] | None, BeforeValidator(_limit)]
+Size = Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(_size)]
 Mode = Annotated[int, BeforeValidator(_octal)]
 AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
 
@@ -177,6 +194,10 @@ class JobsSection(_Section):
         default=10.0,
         description="The time between TERM and KILL.",
     )
+    output_limit: Size = Field(
+        default=2**30,
+        description='How much a job may write to stdout and stderr together, or "none".',
+    )
 
     @pydantic.field_validator("programs")
     @classmethod
@@ -192,6 +213,13 @@ class JobsSection(_Section):
         if value is not None:
             find_user(value)
         return value
+
+
+class HistorySection(_Section):
+    """How long jobs that are over are remembered, with their output."""
+
+    keep: int = Field(default=10000, ge=0, description="At most so many.")
+    keep_age: Seconds = Field(default=90 * 86400.0, description="At most for so long.")
 
 
 class Config(_Section):
@@ -217,6 +245,7 @@ class Config(_Section):
     docker: DockerSection = DockerSection()
     socket: SocketSection = SocketSection()
     jobs: JobsSection = JobsSection()
+    history: HistorySection = HistorySection()
     mounts: list[MountSection] = Field(default=[], description="The folders jobs can reach.")
 
     @property

@@ -18,7 +18,9 @@ from wsclean_workerd.journal import Journal
 from wsclean_workerd.keeper import RuntimeKeeper
 from wsclean_workerd.logs import GrowthWatch, Outputs
 from wsclean_workerd.model import JobState
+from wsclean_workerd.output_guard import OutputGuard
 from wsclean_workerd.paths import PathMapper
+from wsclean_workerd.pruning import Pruner
 from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
 from wsclean_workerd.runtime.docker import DockerRuntime
 from wsclean_workerd.runtime.engine import Engine
@@ -76,9 +78,11 @@ class Daemon:
         executor = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         disk = Disk(executor)
+        spool = self._spool()
+        last_id = await disk.run(spool.last_id)
+        self._check_journal(last_id)
         journal = Journal(config.journal_path)
         stack.push_async_callback(journal.close)
-        spool = self._spool()
         runtime = self._runtime(journal.instance, spool, disk)
         stack.push_async_callback(runtime.close)
         announcer = Announcer()
@@ -102,7 +106,12 @@ class Daemon:
             expect_holder=ties.expect,
             changed=self._tell_status_soon,
         )
-        watcher = Watcher(spool=spool, runtime=runtime, disk=disk, tell=supervisor.tell)
+        guard = OutputGuard(
+            config.jobs.output_limit, spool=spool, disk=disk, growth=growth, tell=supervisor.tell
+        )
+        watcher = Watcher(
+            spool=spool, runtime=runtime, disk=disk, guard=guard, tell=supervisor.tell
+        )
         attendant = Attendant(
             instance=journal.instance,
             spool=spool,
@@ -113,7 +122,7 @@ class Daemon:
             runtime_failed=keeper.failed,
         )
         self._keeper, self._supervisor, self._attendant = keeper, supervisor, attendant
-        await supervisor.start(attendant, last_id=await disk.run(spool.last_id))
+        await supervisor.start(attendant, last_id=last_id)
         stack.push_async_callback(attendant.close)
         stack.push_async_callback(supervisor.close)
 
@@ -132,6 +141,10 @@ class Daemon:
         stack.callback(ties.close)
         self._runtime_changed()
         self._keep(keeper.run(), "runtime keeper")
+        pruner = Pruner(
+            journal, spool, disk, keep=config.history.keep, keep_seconds=config.history.keep_age
+        )
+        self._keep(pruner.run(), "pruner")
         self._keep(self._systemd.feed_watchdog(journal.prove_life), "watchdog")
         self._systemd.ready()
         log.info("wsclean-workerd %s serves on %s", __version__, config.socket_path)
@@ -152,6 +165,15 @@ class Daemon:
         except OSError as error:
             raise StartError(f"cannot use {path} for job folders: {error}") from None
         return spool
+
+    def _check_journal(self, last_id: int) -> None:
+        """Refuse a journal of no bytes where there have been jobs: it was one that had them."""
+        path = self._config.journal_path
+        if last_id and path.exists() and not path.stat().st_size:
+            raise StartError(
+                f"cannot read the journal {path}: it is empty, and there have been jobs. Restore "
+                "it from a backup, or remove it to start without them",
+            )
 
     def _runtime(self, instance: str, spool: Spool, disk: Disk) -> Runtime:
         config = self._config

@@ -100,6 +100,17 @@ class CancelRequested(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OutputExceeded(Event):
+    """The command has written more than it may.
+
+    Attributes:
+        limit: How much that is, in bytes.
+    """
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class KillDelivered(Event):
     """KILL was sent to every process of the job that could be found."""
 

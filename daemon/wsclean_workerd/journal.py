@@ -19,10 +19,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsclean_workerd.errors import JournalUnavailable
-from wsclean_workerd.journal_db import JournalDb
+from wsclean_workerd.journal_db import JournalDb, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -39,9 +39,17 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    job: Job
-    new: bool
-    done: asyncio.Future[Job]
+    """A change of the file.
+
+    Attributes:
+        apply: Makes it, inside a transaction.
+        must: Whether it is kept until it is written, however long that takes.
+        done: Gets what `apply` returned, when that is on disk.
+    """
+
+    apply: Callable[[JournalDb], Any]
+    must: bool
+    done: asyncio.Future[Any]
 
 
 class Journal:
@@ -58,7 +66,10 @@ class Journal:
         self._path = path
         self._write_db = JournalDb(path)
         self._read_db = JournalDb(path)
-        self.instance = self._write_db.instance()
+        try:
+            self.instance = self._write_db.instance()
+        except sqlite3.Error as error:
+            raise unreadable(path, error) from None
         self.failure: str | None = None
         self._loop = asyncio.get_running_loop()
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -76,7 +87,7 @@ class Journal:
             When it is on disk: the job, or the older one with the same request id.
             Fails with `JournalUnavailable` if the disk does not take it.
         """
-        return self._hand_over(job, new=True)
+        return self._hand_over(lambda database: database.insert(job), must=False)
 
     def update(self, job: Job) -> asyncio.Future[Job]:
         """Write a job that has changed.
@@ -84,7 +95,26 @@ class Journal:
         Returns:
             When it is on disk, however long that takes: the job.
         """
-        return self._hand_over(job, new=False)
+
+        def apply(database: JournalDb) -> Job:
+            database.update(job)
+            return job
+
+        return self._hand_over(apply, must=True)
+
+    async def delete(self, job_ids: Collection[JobId]) -> None:
+        """Forget jobs that are over.
+
+        Raises:
+            JournalUnavailable: If the disk does not take it.
+        """
+        await self._hand_over(lambda database: database.delete(job_ids), must=False)
+
+    async def outdated(self, *, before: float, keep: int, limit: int) -> list[JobId]:
+        """Find jobs that need not be kept; see `JournalDb.outdated`."""
+        return await self._read(
+            lambda database: database.outdated(before=before, keep=keep, limit=limit)
+        )
 
     async def get(self, job_id: JobId) -> Job | None:
         """Read one job, or None if there is none with this number."""
@@ -109,6 +139,9 @@ class Journal:
         Returns:
             The live jobs, the highest number given so far, and whether the machine
             was started since `remember_boot` was last called.
+
+        Raises:
+            StartError: If it cannot be read.
         """
 
         def read(database: JournalDb) -> tuple[list[Job], int, bool]:
@@ -119,7 +152,9 @@ class Journal:
         # them again and again takes longer than reading them.
         gc.disable()
         try:
-            return await self._read(read)
+            return await self._loop.run_in_executor(self._reader, read, self._read_db)
+        except sqlite3.Error as error:
+            raise unreadable(self._path, error) from None
         finally:
             gc.freeze()
             gc.enable()
@@ -145,9 +180,9 @@ class Journal:
         self._read_db.close()
         self._write_db.close()
 
-    def _hand_over(self, job: Job, *, new: bool) -> asyncio.Future[Job]:
-        done: asyncio.Future[Job] = self._loop.create_future()
-        self._writes.put(_Write(job, new, done))
+    def _hand_over(self, apply: Callable[[JournalDb], T], *, must: bool) -> asyncio.Future[T]:
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._writes.put(_Write(apply, must, done))
         return done
 
     async def _read(self, work: Callable[[JournalDb], T]) -> T:
@@ -188,10 +223,7 @@ class Journal:
         database = self._write_db
         try:
             database.begin()
-            results = [
-                database.insert(write.job) if write.new else self._update(write.job)
-                for write in writes
-            ]
+            results = [write.apply(database) for write in writes]
             database.commit()
         except Exception as error:  # noqa: BLE001 - without this thread nothing is written at all
             self._fail(writes, error)
@@ -202,10 +234,6 @@ class Journal:
         self.failure = None
         self._loop.call_soon_threadsafe(_settle, writes, results)
 
-    def _update(self, job: Job) -> Job:
-        self._write_db.update(job)
-        return job
-
     def _fail(self, writes: list[_Write], error: Exception) -> None:
         try:
             self._write_db.rollback()
@@ -214,13 +242,13 @@ class Journal:
         if self.failure is None:
             log.error("cannot write the journal %s: %s", self._path, error)
         self.failure = f"cannot write the journal {self._path}: {error}"
-        self._kept = [write for write in writes if not write.new]
-        refused = [write for write in writes if write.new]
+        self._kept = [write for write in writes if write.must]
+        refused = [write for write in writes if not write.must]
         if refused:
             self._loop.call_soon_threadsafe(_refuse, refused, self.failure)
 
 
-def _settle(writes: list[_Write], results: list[Job]) -> None:
+def _settle(writes: list[_Write], results: list[Any]) -> None:
     for write, result in zip(writes, results, strict=True):
         if not write.done.cancelled():
             write.done.set_result(result)

@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import StartError
+from wsclean_workerd.journal_schema import MIGRATIONS, TABLES, VERSION
 from wsclean_workerd.model import ENDED, Job, JobId, JobState
 from wsclean_workerd.records import decode, encode
 
@@ -15,28 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-SCHEMA_VERSION = 1
-
 _BUSY_SECONDS = 5.0
 
-# AUTOINCREMENT: a number is never given twice, even when old jobs are pruned.
-_SCHEMA = """
-CREATE TABLE meta (
-    key TEXT PRIMARY KEY,
-    value TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    uid INTEGER NOT NULL,
-    request_id TEXT,
-    state TEXT NOT NULL,
-    live INTEGER NOT NULL,
-    record TEXT NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX jobs_request ON jobs (uid, request_id) WHERE request_id IS NOT NULL;
-CREATE INDEX jobs_live ON jobs (id) WHERE live = 1;
-CREATE INDEX jobs_state ON jobs (state, id);
-"""
+# The lower bits of SQLite's extended error codes.
+_PRIMARY = 0xFF
 
 _COLUMNS = "id, request_id, state, record"
 
@@ -66,10 +49,7 @@ class JournalDb:
             )
             self._prepare()
         except (OSError, sqlite3.Error) as error:
-            raise StartError(
-                f"cannot read the journal {path}: {error}. Restore it from a backup, or move it "
-                "away to start without its jobs",
-            ) from None
+            raise unreadable(path, error) from None
 
     def _prepare(self) -> None:
         run = self._connection.execute
@@ -79,11 +59,14 @@ class JournalDb:
         (version,) = run("PRAGMA user_version").fetchone()
         if version == 0:
             self._create()
-        elif version != SCHEMA_VERSION:
+        elif version > VERSION:
             raise StartError(
                 f"cannot read the journal {self.path}: it is of version {version}, this daemon "
-                f"knows {SCHEMA_VERSION}. Run the release that wrote it, or a newer one",
+                f"knows {VERSION}. Run the release that wrote it, or a newer one",
             )
+        else:
+            for older in range(version, VERSION):
+                self._run_script(MIGRATIONS[older], older + 1)
 
     def _create(self) -> None:
         (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -91,8 +74,12 @@ class JournalDb:
             raise StartError(
                 f"cannot use {self.path}: it is a database, but no journal of wsclean-workerd",
             )
+        self._run_script(TABLES, VERSION)
+
+    def _run_script(self, script: str, version: int) -> None:
+        """Change the tables, all of it or nothing."""
         self._connection.executescript(
-            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
+            f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {version}; COMMIT;",
         )
 
     def close(self) -> None:
@@ -121,8 +108,8 @@ class JournalDb:
             The job that has this request id: the same one, or the older one.
         """
         inserted = self._connection.execute(
-            "INSERT INTO jobs (id, uid, request_id, state, live, record)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (uid, request_id)"
+            "INSERT INTO jobs (id, uid, request_id, state, live, record, ended)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid, request_id)"
             " WHERE request_id IS NOT NULL DO NOTHING",
             (job.id, job.order.user.uid, *self._values(job)),
         )
@@ -138,14 +125,21 @@ class JournalDb:
         """Write a job that has changed."""
         _, *values = self._values(job)
         self._connection.execute(
-            "UPDATE jobs SET state = ?, live = ?, record = ? WHERE id = ?",
+            "UPDATE jobs SET state = ?, live = ?, record = ?, ended = ? WHERE id = ?",
             (*values, job.id),
         )
 
     @staticmethod
-    def _values(job: Job) -> tuple[str | None, str, int, str]:
+    def _values(job: Job) -> tuple[str | None, str, int, str, float | None]:
         live = job.state not in ENDED or job.lingering
-        return job.request_id, job.state.name, int(live), encode(job)
+        ended = None if job.ended is None else job.ended.wall
+        return job.request_id, job.state.name, int(live), encode(job), ended
+
+    def delete(self, job_ids: Collection[JobId]) -> None:
+        """Forget jobs that are over."""
+        self._connection.executemany(
+            "DELETE FROM jobs WHERE id = ? AND live = 0", [(job_id,) for job_id in job_ids]
+        )
 
     def meta(self, key: str, default: str) -> str:
         """Read a fact about the journal itself, setting it if it is not there."""
@@ -217,6 +211,22 @@ class JournalDb:
         )
         return [self._job(row) for row in rows]
 
+    def outdated(self, *, before: float, keep: int, limit: int) -> list[JobId]:
+        """Jobs that are over and need not be kept, oldest first.
+
+        Args:
+            before: Those that ended before this time, in seconds since 1970 UTC.
+            keep: And all but so many of those that ended last.
+            limit: At most so many.
+        """
+        rows = self._connection.execute(
+            "SELECT id FROM jobs WHERE live = 0 AND (ended < ? OR ended <="
+            " (SELECT ended FROM jobs WHERE live = 0 ORDER BY ended DESC LIMIT 1 OFFSET ?))"
+            " ORDER BY ended LIMIT ?",
+            (before, keep, limit),
+        )
+        return [JobId(job_id) for (job_id,) in rows]
+
     def _job(self, row: tuple[int, str | None, str, str]) -> Job:
         try:
             return decode(*row)
@@ -225,3 +235,18 @@ class JournalDb:
                 f"cannot read the journal {self.path}: the record of job {row[0]} is damaged "
                 f"({type(error).__name__}: {error}). Restore the journal from a backup",
             ) from None
+
+
+def unreadable(path: Path, error: Exception) -> StartError:
+    """What to tell of a journal that cannot be read, with the way out of it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & _PRIMARY
+    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        way_out = "Another process has it open: end that, and start again"
+    elif primary == sqlite3.SQLITE_FULL:
+        way_out = "Make room on its disk, and start again"
+    elif primary in {None, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
+        way_out = "The daemon has to be able to read and write this file and its folder"
+    else:
+        way_out = "Restore it from a backup, or move it away to start without its jobs"
+    return StartError(f"cannot read the journal {path}: {error}. {way_out}")

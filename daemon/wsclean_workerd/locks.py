@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import StartError
@@ -43,6 +44,8 @@ def lock_folder(folder: Path, purpose: str) -> int:
             f"cannot use {folder} as {purpose}: another wsclean-workerd (process {other}) does. "
             "Stop it, or give this one folders of its own",
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+    # Who it is is only told to people: a full disk is no reason not to start.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
     return descriptor

@@ -29,7 +29,7 @@ from wsclean_workerd_api.v1 import worker_pb2 as pb
 from wsclean_workerd_api.v1 import worker_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     import grpc
 
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 LONGEST_REQUEST_ID = 128
+LARGEST_ANSWER = 3 * 1024 * 1024
+"""Bytes of jobs in one answer; gRPC's clients take 4 MiB unless told otherwise."""
+
+_FRAME = 8
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
@@ -153,10 +157,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             # One more than asked for tells whether there is another page.
             limit=size + 1,
         )
-        return pb.ListJobsResponse(
-            jobs=[job_to_proto(job) for job in jobs[:size]],
-            next_page_token=str(jobs[size - 1].id) if len(jobs) > size else "",
-        )
+        messages = _fitting(job_to_proto(job) for job in jobs[:size])
+        more = len(jobs) > len(messages)
+        return pb.ListJobsResponse(jobs=messages, next_page_token=messages[-1].id if more else "")
 
     @streaming
     async def WatchJobs(  # noqa: N802, D102
@@ -251,6 +254,18 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             container_name=self._config.docker.container if docker else "",
             container_id=condition.container or "",
         )
+
+
+def _fitting(jobs: Iterable[pb.Job]) -> list[pb.Job]:
+    """As many as fit into a message that any client takes, and one at least."""
+    fitting: list[pb.Job] = []
+    size = 0
+    for job in jobs:
+        size += job.ByteSize() + _FRAME
+        if fitting and size > LARGEST_ANSWER:
+            break
+        fitting.append(job)
+    return fitting
 
 
 def _request_id(text: str) -> str | None:

@@ -177,6 +177,10 @@ class JobFolder:
             raise OSError(errno.EINVAL, "no plain file", str(self.path / name))
         return file
 
+    def output_size(self) -> int:
+        """How much there is of `stdout` and `stderr` together, in bytes."""
+        return sum((self.path / name).lstat().st_size for name in ("stdout", "stderr"))
+
     def remove(self) -> None:
         """Remove the folder and all output."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -33,6 +33,7 @@ from wsclean_workerd.events import (
     JobStarted,
     KillDelivered,
     LaunchFailed,
+    OutputExceeded,
     ResolveLaunch,
     Signal,
     SignalJob,
@@ -299,6 +300,15 @@ def _run_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
     return _stop(job, event.at, Stop(JobState.TIMED_OUT, reason), patience)
 
 
+def _output_exceeded(job: Job, event: OutputExceeded, patience: Patience) -> Step:
+    reason = Reason(
+        "OUTPUT_LIMIT",
+        f"wrote more than {event.limit} bytes to stdout and stderr (jobs.output_limit in the "
+        "configuration)",
+    )
+    return _stop(job, event.at, Stop(JobState.FAILED, reason), patience)
+
+
 def _start_stopping(job: Job, event: JobStarted, _patience: Patience) -> Step:
     if job.started is not None:
         return job, []
@@ -393,6 +403,8 @@ def _to(handle: Callable[[Job, Any, Patience], Step], *targets: JobState) -> Tra
 
 _S = JobState
 
+_TOLD = (_S.CANCELLED, _S.TIMED_OUT, _S.FAILED)
+
 _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.QUEUED, JobChosen): _to(_choose, _S.STARTING),
     (_S.QUEUED, CancelRequested): _to(_cancel_waiting, _S.CANCELLED),
@@ -412,10 +424,12 @@ _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.RUNNING, LaunchFailed): _to(_ignore, _S.RUNNING),
     (_S.RUNNING, CancelRequested): _to(_cancel_live, _S.STOPPING),
     (_S.RUNNING, DeadlinePassed): _to(_run_deadline, _S.RUNNING, _S.STOPPING),
+    (_S.RUNNING, OutputExceeded): _to(_output_exceeded, _S.STOPPING),
+    (_S.STOPPING, OutputExceeded): _to(_ignore, _S.STOPPING),
     (_S.STOPPING, JobStarted): _to(_start_stopping, _S.STOPPING),
-    (_S.STOPPING, JobExited): _to(_exit_stopping, _S.CANCELLED, _S.TIMED_OUT),
-    (_S.STOPPING, JobGone): _to(_vanish_stopping, _S.CANCELLED, _S.TIMED_OUT),
-    (_S.STOPPING, LaunchFailed): _to(_never_ran, _S.STOPPING, _S.CANCELLED, _S.TIMED_OUT),
+    (_S.STOPPING, JobExited): _to(_exit_stopping, *_TOLD),
+    (_S.STOPPING, JobGone): _to(_vanish_stopping, *_TOLD),
+    (_S.STOPPING, LaunchFailed): _to(_never_ran, _S.STOPPING, *_TOLD),
     (_S.STOPPING, CancelRequested): _to(_ignore, _S.STOPPING),
     (_S.STOPPING, KillDelivered): _to(_await_kill, _S.STOPPING),
     (_S.STOPPING, DeadlinePassed): _to(_stopping_deadline, _S.STOPPING, _S.LOST),
@@ -427,6 +441,7 @@ _OVER: Mapping[type[Event], Callable[[Job, Any, Patience], Step]] = {
     JobGone: _gone,
     LaunchFailed: _never_there,
     CancelRequested: _ignore,
+    OutputExceeded: _ignore,
     KillDelivered: _await_rekill,
     DeadlinePassed: _linger_deadline,
 }

@@ -279,6 +279,11 @@ class Supervisor:
             return None
         self._keep(after)
         self._prepare(after)
+        for instruction in instructions:
+            # At once, since it takes nothing from anybody: a timer of before must not
+            # run out while the change is written.
+            if isinstance(instruction, DisarmTimer):
+                self._carry_out(job, instruction)
         written = self._journal.update(after)
         written.add_done_callback(lambda done: self._on_disk(done.result(), job, instructions))
         return written
@@ -359,10 +364,11 @@ class Supervisor:
                 self._hands.attach(job)
             case SignalJob(signal):
                 self._hands.signal(job, signal)
-            case ArmTimer(Timer.START, _):
-                # From now, when it is handed over: it may have waited long to be written.
-                due = clock.now().boot + self._patience.start
-                self._timers.arm(job.id, Timer.START, due)
+            case ArmTimer(Timer.START | Timer.GRACE as timer, _):
+                # From now, when job or TERM are handed over: they may have waited long
+                # to be written.
+                waits = {Timer.START: self._patience.start, Timer.GRACE: self._patience.grace}
+                self._timers.arm(job.id, timer, clock.now().boot + waits[timer])
             case ArmTimer(timer, due):
                 self._timers.arm(job.id, timer, due)
             case DisarmTimer(timer):

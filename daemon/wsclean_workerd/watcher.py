@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.disk import Disk
     from wsclean_workerd.model import Job, JobId
+    from wsclean_workerd.output_guard import OutputGuard
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import JobFolder, Look, Spool
 
@@ -42,6 +43,7 @@ class _Watch:
         handed_over: When the runtime took it, on the loop's clock, or None.
         begun: Whether its claim has been seen.
         over: Whether its exit status has been told.
+        guard: What looks after its output.
     """
 
     job: Job
@@ -49,6 +51,12 @@ class _Watch:
     handed_over: float | None = None
     begun: bool = False
     over: bool = False
+    guard: asyncio.Task[None] | None = None
+
+    def unguard(self) -> None:
+        """Look after its output no longer."""
+        if self.guard is not None:
+            self.guard.cancel()
 
 
 class Watcher:
@@ -58,6 +66,7 @@ class Watcher:
         spool: The job folders.
         runtime: What runs the jobs.
         disk: Access to the state disk.
+        guard: Looks after the output of running jobs.
         tell: Called with what has happened to a job.
     """
 
@@ -67,11 +76,13 @@ class Watcher:
         spool: Spool,
         runtime: Runtime,
         disk: Disk,
+        guard: OutputGuard,
         tell: Callable[[JobId, Event], None],
     ) -> None:
         self._spool = spool
         self._runtime = runtime
         self._disk = disk
+        self._guard = guard
         self._tell = tell
         self._watches: dict[Launch, _Watch] = {}
 
@@ -187,10 +198,14 @@ class Watcher:
         if look.status is not None and look.status_at is not None:
             self._runtime.release(job, reusable=True)
             watch.over = True
+            watch.unguard()
             at = _instant(job, look.status_at)
             self._tell(job.id, JobExited(at, look.status, started))
         elif not watch.begun:
             self._tell(job.id, JobStarted(started))
+            guarding = self._guard.watch(job)
+            watch.guard = asyncio.create_task(guarding, name=f"output of job {job.id}")
+            watch.guard.add_done_callback(_complain)
         watch.begun = True
 
     async def _tell_gone(self, job: Job, look: Look) -> None:
@@ -202,12 +217,16 @@ class Watcher:
         self._tell(job.id, JobGone(clock.now(), reason))
 
     def _ended(self, launch: Launch, fresh: AliveWatch | None, task: asyncio.Task[None]) -> None:
-        self._watches.pop(launch, None)
+        self._watches.pop(launch).unguard()
         # It may have been cancelled before it began.
         if fresh is not None:
             fresh.close()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("task %r failed", task.get_name(), exc_info=error)
+        _complain(task)
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("task %r failed", task.get_name(), exc_info=error)
 
 
 def _instant(job: Job, wall: float) -> Instant:

@@ -5,16 +5,21 @@ import os
 import resource
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from support.jobs import at, make_job
+from wsclean_workerd import journal_db
+from wsclean_workerd.disk import Disk
 from wsclean_workerd.errors import JournalUnavailable, StartError
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.journal_db import JournalDb
 from wsclean_workerd.model import Job, JobId, JobState, Reason, Stop
+from wsclean_workerd.pruning import Pruner
+from wsclean_workerd.spool import Spool
 
 
 @pytest.fixture
@@ -161,7 +166,7 @@ def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StartError, match="version 99, this daemon knows 1"):
+    with pytest.raises(StartError, match="version 99, this daemon knows 2"):
         JournalDb(path)
 
 
@@ -207,3 +212,84 @@ def test_a_job_has_nothing_that_a_record_forgets() -> None:
 
     job: Job = replace(FULL, exit_status=3, ended=at(9), lingering=True)
     assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
+
+
+OLD = Path(__file__).parents[1] / "data" / "journal-v1.db"
+
+
+async def test_the_journal_of_the_first_release_is_understood(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(OLD.read_bytes())
+    for _ in range(2):
+        journal = Journal(path)
+        assert journal.instance == "0123456789abcdef" * 2
+        jobs, last_id, rebooted = await journal.load("another")
+        assert ([job.id for job in jobs], rebooted) == ([2, 3, 4, 5, 6], True)
+        assert last_id >= 7
+        assert jobs[1].stop == Stop(JobState.CANCELLED, Reason("CANCELLED", "on request"))
+        first = await journal.get(JobId(1))
+        assert first is not None
+        assert (first.exit_status, first.started, first.spec.tied) == (0, at(1), False)
+        again = await journal.insert(make_job(8, request_id="déjà vu"))
+        assert again.id == 6
+        assert await journal.outdated(before=at(9).wall, keep=10, limit=10) == [1]
+        await journal.close()
+
+
+async def test_old_jobs_are_found_by_age_and_by_number(journal: Journal) -> None:
+    for number in range(1, 9):
+        state = JobState.SUCCEEDED if number != 4 else JobState.RUNNING
+        await journal.insert(make_job(number, state=state, ended=at(number)))
+    assert await journal.outdated(before=at(3).wall, keep=100, limit=10) == [1, 2]
+    assert await journal.outdated(before=0, keep=5, limit=10) == [1, 2]
+    assert await journal.outdated(before=0, keep=0, limit=3) == [1, 2, 3]
+    await journal.delete([JobId(1), JobId(4)])
+    assert await journal.get(JobId(1)) is None
+    assert await journal.get(JobId(4)) is not None
+
+
+async def test_what_is_forgotten_leaves_no_folder(journal: Journal, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "/inside")
+    spool.prepare()
+    with ThreadPoolExecutor(1) as executor:
+        for number in range(1, 251):
+            await journal.insert(make_job(number, state=JobState.FAILED, ended=at(number)))
+            spool.job(JobId(number)).path.mkdir()
+        pruner = Pruner(journal, spool, Disk(executor), keep=30, keep_seconds=1e12)
+        assert await pruner.prune() == 220
+        assert await pruner.prune() == 0
+    assert sorted(int(each.name) for each in (spool.path / "jobs").iterdir()) == [*range(221, 251)]
+    assert [job.id for job in await journal.page([], before=None, limit=1)] == [250]
+
+
+def test_a_journal_that_another_process_holds_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_db, "_BUSY_SECONDS", 0.05)
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StartError, match="Another process has it open"):
+            JournalDb(path)
+    other.close()
+
+
+async def test_damage_that_shows_late_stops_the_start_with_words(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    database = JournalDb(path)
+    database.begin()
+    for number in range(1, 200):
+        database.insert(make_job(number))
+    database.commit()
+    database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    content = bytearray(path.read_bytes())
+    content[8 * 4096 :] = b"\xff" * (len(content) - 8 * 4096)
+    path.write_bytes(content)
+    with pytest.raises(StartError, match=r"Restore it from a backup"):
+        journal = Journal(path)
+        try:
+            await journal.load("boot")
+        finally:
+            await journal.close()

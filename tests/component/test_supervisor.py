@@ -34,6 +34,7 @@ from wsclean_workerd.events import Signal
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.journal_db import JournalDb
 from wsclean_workerd.keeper import RuntimeKeeper
+from wsclean_workerd.logs import GrowthWatch
 from wsclean_workerd.model import (
     Instant,
     Job,
@@ -46,6 +47,7 @@ from wsclean_workerd.model import (
     RuntimeCondition,
     User,
 )
+from wsclean_workerd.output_guard import OutputGuard
 from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.runtime.native import NativeRuntime
 from wsclean_workerd.spool import JobFolder, Spool
@@ -54,6 +56,7 @@ from wsclean_workerd.watcher import Watcher
 
 PATIENCE = Patience(start=0.5, grace=0.3, kill=0.5, rekill=0.5, refusals=2)
 CANCEL = Reason("CANCELLED", "was cancelled")
+LIMIT = 1000000
 
 
 @dataclass
@@ -132,7 +135,9 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         expect_holder=lambda _: None,
         changed=lambda: None,
     )
-    watcher = Watcher(spool=spool, runtime=runtime, disk=disk, tell=supervisor.tell)
+    growth = GrowthWatch()
+    guard = OutputGuard(LIMIT, spool=spool, disk=disk, growth=growth, tell=supervisor.tell)
+    watcher = Watcher(spool=spool, runtime=runtime, disk=disk, guard=guard, tell=supervisor.tell)
     attendant = Attendant(
         instance=journal.instance,
         spool=spool,
@@ -150,6 +155,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     await asyncio.gather(task, return_exceptions=True)
     await supervisor.close()
     await attendant.close()
+    await growth.close()
     await runtime.close()
     await journal.close()
     executor.shutdown()
@@ -450,3 +456,44 @@ async def test_a_daemon_that_ends_accepts_nothing(parts: Parts) -> None:
 async def test_there_is_no_job_that_was_not_submitted(parts: Parts) -> None:
     with pytest.raises(NoSuchJob, match="there is no job 12"):
         await parts.supervisor.get(JobId(12))
+
+
+async def test_a_job_that_writes_too_much_is_ended_and_says_so(parts: Parts) -> None:
+    job = await parts.ended(await parts.submit("trap 'exit 5' TERM; while :; do seq 1000; done"))
+    assert (job.state, job.exit_status) == (JobState.FAILED, 5)
+    assert job.reason is not None
+    assert job.reason.code == "OUTPUT_LIMIT"
+    assert str(LIMIT) in job.reason.message
+
+
+async def test_what_a_job_may_write_it_may_write(parts: Parts) -> None:
+    job = await parts.ended(await parts.submit(f"sleep 0.1; head -c {LIMIT} /dev/zero"))
+    assert job.state is JobState.SUCCEEDED
+    assert len(parts.output(job)) == LIMIT
+
+
+async def test_the_grace_period_begins_with_term_however_slow_the_disk(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "trap 'sleep 0.1; exit 7' TERM; echo up; while :; do sleep 0.01; done"
+    job = await parts.submit(script)
+    job = await parts.until(job, lambda news: news.state is JobState.RUNNING)
+    commit = JournalDb.commit
+
+    def slowly(database: JournalDb) -> None:
+        threading.Event().wait(2 * PATIENCE.grace)
+        commit(database)
+
+    monkeypatch.setattr(JournalDb, "commit", slowly)
+    await parts.supervisor.cancel(job.id, CANCEL)
+    job = await parts.ended(job)
+    assert (job.state, job.exit_status) == (JobState.CANCELLED, 7)
+
+
+async def test_a_job_whose_folder_cannot_be_made_fails_and_holds_up_nobody(parts: Parts) -> None:
+    first = await parts.ended(await parts.submit("exit 0"))
+    parts.spool.job(JobId(first.id + 1)).path.write_text("in the way", encoding="utf-8")
+    job = await parts.ended(await parts.submit("exit 0"))
+    assert (job.state, job.reason and job.reason.code) == (JobState.FAILED, "CANNOT_START")
+    assert parts.keeper.condition.ready
+    assert (await parts.ended(await parts.submit("exit 0"))).state is JobState.SUCCEEDED

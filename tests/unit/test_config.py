@@ -99,7 +99,8 @@ def refuse(read: Loader, file: Path) -> Refusal:
 def with_key(key: str, value: str) -> str:
     """A configuration for root that can be used, but for one key perhaps."""
     section, _, name = key.rpartition(".")
-    lines: dict[str, list[str]] = {"": [], "docker": [], "socket": [], "jobs": [], "mounts.0": []}
+    parts = ("", "docker", "socket", "jobs", "history", "mounts.0")
+    lines: dict[str, list[str]] = {part: [] for part in parts}
     lines[section].append(f"{name} = {value}")
     if key != "jobs.run_as":
         lines["jobs"].append('run_as = "observer"')
@@ -147,6 +148,11 @@ VALID: list[tuple[str, str, object]] = [
     ("jobs.run_timeout", "90", 90.0),
     ("jobs.queue_timeout", '"1h30m"', 5400.0),
     ("jobs.kill_grace", "0.25", 0.25),
+    ("jobs.output_limit", '"100MiB"', 104857600),
+    ("jobs.output_limit", "4096", 4096),
+    ("jobs.output_limit", '"none"', None),
+    ("history.keep", "0", 0),
+    ("history.keep_age", '"7d"', 604800.0),
     ("mounts.0.host", '"/stage/"', "/stage"),
     ("mounts.0.container", '"//data"', "/data"),
     ("mounts.0.read_only", "true", True),
@@ -198,6 +204,12 @@ INVALID: list[tuple[str, str, str]] = [
     ("jobs.queue_timeout", "[]", f'{DURATION}, or "none", got []'),
     ("jobs.kill_grace", "true", f"{DURATION}, got True"),
     ("jobs.kill_grace", '"none"', f"{DURATION}, got 'none'"),
+    ("jobs.kill_grace", '"99999999999999999d"', "expected less than or equal to"),
+    ("jobs.output_limit", '"1GB"', 'a text such as "100MiB"'),
+    ("jobs.output_limit", "true", 'a text such as "100MiB"'),
+    ("jobs.output_limit", "0", "expected greater than 0"),
+    ("history.keep", "-1", "expected greater than or equal to 0"),
+    ("history.keep_age", '"none"', f"{DURATION}, got 'none'"),
     ("mounts.0.host", '"stage"', "expected an absolute path, got 'stage'"),
     ("mounts.0.container", '"data"', "expected an absolute path, got 'data'"),
     ("mounts.0.read_only", '"yes"', "expected a valid boolean, got 'yes'"),
@@ -225,7 +237,7 @@ def test_an_invalid_value_is_refused_and_named(
 
 
 def keys(schema: type[BaseModel] = Config, prefix: str = "") -> set[str]:
-    sections = {"docker", "socket", "jobs"}
+    sections = {"docker", "socket", "jobs", "history"}
     found = set()
     for name, each in schema.model_fields.items():
         if name == "mounts":
@@ -338,7 +350,10 @@ def test_every_problem_has_a_line(refuse: Refusal) -> None:
         # A key of another section is a typo of none of this one.
         ("[socket]\nslots = 1\n", "socket.slots: unknown key, expected one of group, mode"),
         ("[docker]\nxyz = 1\n", "unknown key, expected one of call_timeout, container, image, url"),
-        ("xyz = 1\n", "xyz: unknown key, expected one of docker, jobs, log_level, mounts, runtime"),
+        (
+            "xyz = 1\n",
+            "xyz: unknown key, expected one of docker, history, jobs, log_level, mounts, runtime",
+        ),
     ],
 )
 def test_a_typo_is_pointed_out(refuse: Refusal, text: str, said: str) -> None:

@@ -12,6 +12,7 @@ from wsclean_workerd.convert import (
     job_id_from_proto,
     job_to_proto,
     mount_to_proto,
+    offsets_from_proto,
     outputs_from_proto,
     spec_from_proto,
     spec_to_proto,
@@ -117,3 +118,17 @@ def test_a_job_is_told_whole() -> None:
 def test_a_mount_is_told() -> None:
     told = mount_to_proto(Mount("/stage", "/data", read_only=True))
     assert (told.host, told.container, told.read_only) == ("/stage", "/data", True)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "9" * 20, str(2**63)])
+def test_an_endless_number_is_no_id(text: str) -> None:
+    with pytest.raises(NoSuchJob, match="there is no job"):
+        job_id_from_proto(text)
+
+
+def test_offsets_are_those_of_files() -> None:
+    request = pb.ReadLogsRequest(stdout_offset=5, stderr_offset=2**62)
+    assert offsets_from_proto(request, [Output.STDERR]) == {Output.STDERR: 2**62}
+    for wrong in (-1, 2**63 - 1):
+        with pytest.raises(InvalidRequest, match=f"the offset {wrong}"):
+            offsets_from_proto(pb.RunJobRequest(stdout_offset=wrong), [Output.STDERR])

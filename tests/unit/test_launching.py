@@ -14,6 +14,7 @@ from wsclean_workerd.runtime.launching import (
     is_another,
     kill_command,
     mark_value,
+    runner_command,
     switch_user,
     wrapper_command,
 )
@@ -60,6 +61,16 @@ def test_only_another_user_is_switched_to(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert is_another(job.order.user)
     assert wrapper_command(SPOOL, job)[6] == "setpriv"
+
+
+def test_the_runner_is_told_where_everything_is() -> None:
+    scripts = "/inside/spool/runner"
+    assert runner_command(SPOOL, "abc")[1:] == [
+        f"{scripts}/runner.sh",
+        f"{scripts}/abc",
+        "/inside/spool/jobs",
+        scripts,
+    ]
 
 
 def test_the_killer_is_told_folder_mark_and_signal() -> None:

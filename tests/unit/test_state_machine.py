@@ -23,6 +23,7 @@ from wsclean_workerd.events import (
     JobStarted,
     KillDelivered,
     LaunchFailed,
+    OutputExceeded,
     ResolveLaunch,
     Signal,
     SignalJob,
@@ -353,3 +354,14 @@ def test_no_order_of_events_breaks_an_invariant(events: list[Event]) -> None:
         if job.state is JobState.STARTING or after.launch == job.launch:
             assert after.launch == job.launch
         job = after
+
+
+def test_a_job_that_writes_too_much_is_told_to_end_and_has_failed() -> None:
+    stopping, instructions = play(running(), OutputExceeded(at(3), 4096))
+    assert SignalJob(Signal.TERM) in instructions
+    assert play(stopping, OutputExceeded(at(3), 4096)) == (stopping, [])
+    job, _ = play(stopping, JobExited(at(4), 143))
+    assert (job.state, job.exit_status) == (JobState.FAILED, 143)
+    assert job.reason is not None
+    assert (job.reason.code, "4096 bytes" in job.reason.message) == ("OUTPUT_LIMIT", True)
+    assert play(job, OutputExceeded(at(5), 4096)) == (job, [])

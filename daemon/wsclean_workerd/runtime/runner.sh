@@ -48,8 +48,11 @@ while read -r verb words <&5; do
     lane)
         lane=$folder/$1
         shift
-        # Not in the background of this shell, where a job would ignore SIGINT.
-        setsid --fork sh "$scripts/wrapper.sh" "$lane" "$jobs" "$@" 5<&- 6>&- 7>&-
+        # What is ignored here would be ignored by all that is started.
+        (
+            trap - PIPE
+            exec setsid --fork sh "$scripts/wrapper.sh" "$lane" "$jobs" "$@" 5<&- 6>&- 7>&-
+        )
         ;;
     signal)
         signal "$@" 5<&- 7>&- &

@@ -97,8 +97,7 @@ class JobFolder:
         Raises:
             OSError: If the disk does not take it.
         """
-        with suppress(FileExistsError):
-            self.path.mkdir(mode=_FOLDER_MODE)
+        self._make_folder()
         for name in ("stdout", "stderr"):
             self._make(name, user, mode=0o600)
         self._make("exit", None, mode=0o600, content=_BLANK_STATUS)
@@ -130,8 +129,7 @@ class JobFolder:
         """
         claim = self._claim(launch)
         # The start may not have got as far as the folder; then it finds the claim in it.
-        with suppress(FileExistsError):
-            self.path.mkdir(mode=_FOLDER_MODE)
+        self._make_folder()
         try:
             # A link that leads nowhere: as atomic as the wrapper's file, refused by
             # it as that is refused here, and afterwards told from it.
@@ -184,6 +182,13 @@ class JobFolder:
     def remove(self) -> None:
         """Remove the folder and all output."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def _make_folder(self) -> None:
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=_FOLDER_MODE)
+            # The umask is that of the process, and it changes for a moment while the
+            # socket is made.
+            self.path.chmod(_FOLDER_MODE)
 
     def _claim(self, launch: int) -> Path:
         return self.path / f"claim-{launch}"

@@ -161,17 +161,22 @@ class Supervisor:
 
     async def _accept(self, job: Job) -> Job:
         accepted, instructions = self._admitted(job)
-        self._keep(accepted)
-        self._prepare(accepted)
+        reserved = accepted.on_slot
+        if reserved:
+            # Nobody else may take the slot meanwhile. One that has to wait is nobody's
+            # to start before it is known to be a new one, and on disk.
+            self._keep(accepted)
+            self._prepare(accepted)
+        written: Job | None = None
         try:
             written = await self._journal.insert(accepted)
-        except BaseException:
-            self._withdraw(accepted)
-            raise
+        finally:
+            if reserved and written is not accepted:
+                self._withdraw(accepted)
         if written is not accepted:
             # The request was known: this is the older job, as it is now.
-            self._withdraw(accepted)
             return self._written.get(written.id, written)
+        self._keep(accepted)
         log.info("job %s: %s", job.id, " ".join(job.order.command), extra={"job": job.id})
         if job.spec.tied:
             self._expect_holder(job.id)
@@ -189,7 +194,6 @@ class Supervisor:
         """Forget a job that was not written."""
         self._count(self._jobs.pop(job.id), -1)
         self._hands.discard(job)
-        self._waiting.pop(job.id, None)
         self._on_slot.discard(job.id)
         self._schedule()
 

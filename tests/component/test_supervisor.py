@@ -497,3 +497,37 @@ async def test_a_job_whose_folder_cannot_be_made_fails_and_holds_up_nobody(parts
     assert (job.state, job.reason and job.reason.code) == (JobState.FAILED, "CANNOT_START")
     assert parts.keeper.condition.ready
     assert (await parts.ended(await parts.submit("exit 0"))).state is JobState.SUCCEEDED
+
+
+async def test_a_known_request_starts_nothing_however_slow_the_disk(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = JobSpec(command=("sh", "-c", "echo ran"), working_directory=str(parts.folder))
+    first = await parts.supervisor.submit(spec, "again")
+    await parts.ended(first)
+    for number in range(parts.supervisor.slots):
+        await parts.submit(f"read line <{parts.folder}/gate; exit {number}")
+    os.mkfifo(parts.folder / "gate")
+    waiting = await parts.submit("exit 0")
+    assert waiting.state is JobState.QUEUED
+    commit, asked, released = JournalDb.commit, threading.Event(), threading.Event()
+
+    def slowly(database: JournalDb) -> None:
+        asked.set()
+        released.wait(DEADLINE)
+        commit(database)
+
+    monkeypatch.setattr(JournalDb, "commit", slowly)
+    again = asyncio.create_task(parts.supervisor.submit(spec, "again"))
+    await asyncio.to_thread(asked.wait, DEADLINE)
+    # As if everything that waits could start, while the request is not yet known to be old.
+    parts.supervisor.slots = 100
+    parts.supervisor.schedule()
+    released.set()
+    assert (await again).id == first.id
+    monkeypatch.undo()
+    await parts.ended(waiting)
+    folders = {int(each.name) for each in (parts.spool.path / "jobs").iterdir()}
+    assert max(folders) == waiting.id
+    for _ in range(2):
+        await asyncio.to_thread((parts.folder / "gate").write_text, "go\n")

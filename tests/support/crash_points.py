@@ -59,6 +59,7 @@ _UPDATE = f"{_OWN}.journal_db:JournalDb.update"
 _PREPARE = f"{_OWN}.spool:JobFolder.prepare"
 _CLAIM = f"{_OWN}.spool:JobFolder.claim"
 _LAUNCH = f"{_OWN}.runtime.docker:DockerRuntime.launch"
+_REQUEST = f"{_OWN}.runtime.runner:Runner._write"
 _SIGNAL = f"{_OWN}.runtime.docker:DockerRuntime.signal"
 _START = f"{_OWN}.supervisor:Supervisor.start"
 _TELL = f"{_OWN}.supervisor:Supervisor.tell"
@@ -79,11 +80,16 @@ JOB_POINTS: Mapping[str, Point] = {
     "change: after commit": Point(_COMMIT, AFTER, most=20, given=_UPDATE),
     "folder: before prepare": Point(_PREPARE, BEFORE, still=0.1),
     "folder: after prepare": Point(_PREPARE, AFTER),
+    # Each leaves a job that is starting, and its start is claimed by what comes next.
     "launch: before": Point(_LAUNCH, BEFORE),
-    # Right behind what leaves jobs that are starting, which are then claimed.
     "claim: before": Point(_CLAIM, BEFORE, most=1, still=0.1),
-    "launch: after": Point(_LAUNCH, AFTER),
+    "launch: before, again": Point(_LAUNCH, BEFORE, most=2),
     "claim: after": Point(_CLAIM, AFTER, most=1),
+    "launch: before, once more": Point(_LAUNCH, BEFORE, most=3),
+    "never ran: before telling": Point(_TELL, BEFORE, most=1, carrying="LaunchFailed"),
+    "launch: after": Point(_LAUNCH, AFTER),
+    "request: before": Point(_REQUEST, BEFORE),
+    "request: after": Point(_REQUEST, AFTER),
     "start: look after": Point(f"{_OWN}.spool:JobFolder.look", AFTER),
     "start: before telling": Point(_TELL, BEFORE, carrying="JobStarted"),
     "start: after telling": Point(_TELL, AFTER, carrying="JobStarted"),
@@ -91,7 +97,6 @@ JOB_POINTS: Mapping[str, Point] = {
     "exit: after telling": Point(_TELL, AFTER, carrying="JobExited"),
     "gone: before telling": Point(_TELL, BEFORE, carrying="JobGone"),
     "gone: after telling": Point(_TELL, AFTER, carrying="JobGone"),
-    "never ran: before telling": Point(_TELL, BEFORE, most=1, carrying="LaunchFailed"),
     "signal: before": Point(_SIGNAL, BEFORE, most=2),
     "signal: after": Point(_SIGNAL, AFTER, most=2),
     "announcement: before": Point(_ANNOUNCE, BEFORE, most=20),

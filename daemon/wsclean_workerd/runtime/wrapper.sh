@@ -73,6 +73,13 @@ become() {
     wait "$waiting"
 }
 
+# The daemon is gone: let go of the process that waits, and not before it listens.
+dismiss() {
+    echo >&5
+    wait "$waiting"
+    exit 0
+}
+
 # What a shell starts in the background ignores these two unless told otherwise.
 defaults='env --default-signal=INT,QUIT'
 $defaults true || defaults=
@@ -84,7 +91,7 @@ while :; do
         <"$lane/go" 4<&- 5<&- &
     waiting=$!
     until
-        read -r id launch <&4 || exit 0
+        read -r id launch <&4 || dismiss
         run "$jobs/$id" "$launch"
     do
         : # It was not to be run: the daemon was faster.

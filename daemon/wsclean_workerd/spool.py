@@ -107,10 +107,10 @@ class JobFolder:
         alive = self.path / "alive"
         with suppress(FileExistsError):
             os.mkfifo(alive, _FIFO_MODE)
-            if _is_another(user):
-                # For the job by its user, for the wrapper by the daemon's own group.
-                os.chown(alive, user.uid, os.getegid())
-            alive.chmod(_FIFO_MODE)
+        if _is_another(user):
+            # For the job by its user, for the wrapper by the daemon's own group.
+            os.chown(alive, user.uid, os.getegid(), follow_symlinks=False)
+        alive.chmod(_FIFO_MODE)
 
     def open_alive(self) -> int:
         """Open the FIFO for reading and return its descriptor; never waits for a writer."""
@@ -186,6 +186,7 @@ class JobFolder:
     def _make_folder(self) -> None:
         with suppress(FileExistsError):
             self.path.mkdir(mode=_FOLDER_MODE)
+        if stat.S_IMODE(self.path.stat().st_mode) != _FOLDER_MODE:
             # The umask is that of the process, and it changes for a moment while the
             # socket is made.
             self.path.chmod(_FOLDER_MODE)
@@ -194,22 +195,19 @@ class JobFolder:
         return self.path / f"claim-{launch}"
 
     def _make(self, name: str, user: User | None, *, mode: int, content: bytes = b"") -> None:
-        """Make a file that is not there yet, for the job's user or for the daemon alone."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(self.path / name, flags, mode)
-        except FileExistsError:
-            return
+        """Have a file, for the job's user or for the daemon alone.
+
+        One that is there may be what a daemon left that was killed in the middle.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self.path / name, flags, mode)
         try:
             if user is not None and _is_another(user):
                 os.fchown(descriptor, user.uid, user.gid)
             os.fchmod(descriptor, mode)
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(content)
-        except BaseException:
-            # Half a file would be taken for a whole one the next time.
-            (self.path / name).unlink(missing_ok=True)
-            raise
+            if os.fstat(descriptor).st_size < len(content):
+                with os.fdopen(os.dup(descriptor), "wb") as file:
+                    file.write(content)
         finally:
             os.close(descriptor)
 

@@ -6,14 +6,18 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from support.daemon import DEADLINE, await_line, holders
+from support.daemon import DEADLINE, await_line, daemon_folder, holders
+from support.jobs import make_job
 from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.model import JobId, User
+from wsclean_workerd.runtime.launching import wrapper_command
 from wsclean_workerd.spool import KILLER, WRAPPER, JobFolder, Spool
 
 ME = User(uid=os.geteuid(), gid=os.getegid())
@@ -240,3 +244,46 @@ def test_the_killer_leaves_other_jobs_alone(spool: Spool, folder: JobFolder) -> 
     assert other.look(1).status is None
     subprocess.run([*kill, other.path, "WSCLEAN_WORKERD_MARK=test/70/1/", "KILL"], check=True)
     assert processes[1].wait(DEADLINE) == 0
+
+
+ORDER = make_job().order
+
+
+@pytest.fixture
+def open_spool() -> Iterator[Spool]:
+    """A spool that other users can reach, unlike what is below pytest's own folders."""
+    with daemon_folder() as path:
+        spool = Spool(path / "spool", str(path / "spool"))
+        spool.prepare()
+        yield spool
+
+
+def test_what_a_killed_daemon_left_of_a_folder_is_made_whole(open_spool: Spool) -> None:
+    folder = open_spool.job(JobId(7))
+    folder.path.mkdir(mode=0o600)
+    for name in ("stdout", "exit", "wrapper", "command"):
+        (folder.path / name).touch(mode=0o600)
+    os.mkfifo(folder.path / "alive", 0o600)
+    user = replace(ME, uid=65534, gid=65534) if os.geteuid() == 0 else ME
+    folder.prepare("exec >>stdout 2>>stderr\necho ran; exit 3\n", user)
+    modes = {each.name: each.lstat().st_mode & 0o777 for each in folder.path.iterdir()}
+    assert modes == {
+        "alive": 0o660,
+        "command": 0o400,
+        "exit": 0o600,
+        "stderr": 0o600,
+        "stdout": 0o600,
+        "wrapper": 0o644,
+    }
+    assert folder.path.stat().st_mode & 0o777 == 0o711
+    owners = {each.name: each.lstat().st_uid for each in folder.path.iterdir()}
+    assert {name for name, uid in owners.items() if uid == user.uid} >= {
+        "alive",
+        "command",
+        "stdout",
+        "stderr",
+    }
+    command = wrapper_command(open_spool, make_job(7, launch=1, order=replace(ORDER, user=user)))
+    assert subprocess.run(command, check=True, timeout=DEADLINE).returncode == 0
+    assert folder.look(1).status == 3
+    assert (folder.path / "stdout").read_text(encoding="ascii") == "ran\n"

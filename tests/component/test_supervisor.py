@@ -505,9 +505,11 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
     spec = JobSpec(command=("sh", "-c", "echo ran"), working_directory=str(parts.folder))
     first = await parts.supervisor.submit(spec, "again")
     await parts.ended(first)
-    for number in range(parts.supervisor.slots):
-        await parts.submit(f"read line <{parts.folder}/gate; exit {number}")
     os.mkfifo(parts.folder / "gate")
+    # Held by the test for reading as well, so that nothing here waits for the other side.
+    gate = os.open(parts.folder / "gate", os.O_RDWR | os.O_NONBLOCK)
+    script = f"read line <{parts.folder}/gate"
+    running = [await parts.submit(script) for _ in range(parts.supervisor.slots)]
     waiting = await parts.submit("exit 0")
     assert waiting.state is JobState.QUEUED
     commit, asked, released = JournalDb.commit, threading.Event(), threading.Event()
@@ -529,5 +531,7 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
     await parts.ended(waiting)
     folders = {int(each.name) for each in (parts.spool.path / "jobs").iterdir()}
     assert max(folders) == waiting.id
-    for _ in range(2):
-        await asyncio.to_thread((parts.folder / "gate").write_text, "go\n")
+    os.write(gate, b"go\ngo\n")
+    for job in running:
+        await parts.ended(job)
+    os.close(gate)

@@ -214,7 +214,7 @@ def test_a_job_whose_wrapper_is_killed_is_lost_and_the_container_goes_on(
     with daemon.client() as client:
         job = start(daemon, client, "exec sleep 600")
         # All that holds `alive`, the wrapper first, so that it writes no status.
-        wrapper = (daemon.spool / "jobs" / job.id / "wrapper").read_text().strip()
+        wrapper = (daemon.spool / "jobs" / job.id / "wrapper").read_text().split()[0]
         script = f"kill -KILL {wrapper}; for p in /proc/[0-9]*; do grep -qs WSCLEAN_WORKERD_MARK "
         script += "$p/environ && kill -KILL ${p#/proc/}; done; true"
         daemon.docker("exec", before, "sh", "-c", script)

@@ -8,6 +8,7 @@ from typing import Any
 
 from support.daemon import DEADLINE, DaemonProcess
 
+OWN_SCRIPTS = "/wsclean-workerd/spool/runner/"
 IMAGE = "wsclean-workerd/wsclean:3.7"
 
 SETTINGS = """
@@ -58,9 +59,10 @@ class DockerDaemon(DaemonProcess):
         return self.docker("inspect", "--format", "{{.Id}}", self.name)
 
     def processes(self) -> list[str]:
-        """The command lines of all processes in the container."""
+        """The command lines of all processes in the container, the daemon's own left out."""
         lines = self.docker("top", self.name, "-eo", "pid,args").splitlines()[1:]
-        return sorted(line.split(maxsplit=1)[1] for line in lines)
+        found = (line.split(maxsplit=1)[1] for line in lines)
+        return sorted(line for line in found if OWN_SCRIPTS not in line)
 
     def use_image(self) -> str:
         """Configure an image of the daemon's own, which is removed in the end; return its name."""

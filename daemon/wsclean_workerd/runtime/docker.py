@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _NOT_FOUND = 404
 _CONFLICT = 409
+_EXEC_FAILED = "OCI runtime exec failed"
 
 # A wait is renewed now and then so that a connection that died unnoticed is seen.
 _WAIT_SECONDS = 300
@@ -116,6 +117,11 @@ class DockerRuntime:
         except RuntimeUnavailable as error:
             # A container that has just died is found out by the next look at it.
             return no_runner(str(error))
+        except EngineRefused as error:
+            if _EXEC_FAILED not in str(error):
+                raise
+            # There is no shell, for example. Each job is told so when its turn comes.
+            return no_runner(str(error))
         return no_runner(f"the image lacks {', '.join(missing)}") if missing else None
 
     async def lost(self) -> None:
@@ -153,7 +159,7 @@ class DockerRuntime:
         try:
             await self._execute(job.container, command, user=self._own)
         except EngineRefused as error:
-            if "OCI runtime exec failed" in str(error) and await self._runs(job.container):
+            if _EXEC_FAILED in str(error) and await self._runs(job.container):
                 raise LaunchRefused(str(error)) from None
             raise _unavailable(error) from None
 
@@ -389,6 +395,6 @@ def _mount_missing(error: EngineRefused) -> RuntimeUnavailable | None:
 
 
 def _unavailable(error: EngineRefused) -> RuntimeUnavailable:
-    if error.status in {_NOT_FOUND, _CONFLICT} or "OCI runtime exec failed" in str(error):
+    if error.status in {_NOT_FOUND, _CONFLICT} or _EXEC_FAILED in str(error):
         return RuntimeUnavailable("CONTAINER_GONE", f"the container does not run: {error}")
     return RuntimeUnavailable("ENGINE_ERROR", f"the Docker engine cannot do it: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALLED = 128
+_NOTICE_SECONDS = 0.25
 _ONE_WISH_SECONDS = 0.5
 """Signals that arrive together are one wish: timeout(1), for example, sends its
 signal to the process and again to the group that the process is in."""
@@ -88,7 +90,7 @@ class _Run:
                 signal.signal(number, self._note)
         threading.Thread(target=self._follow, daemon=True).start()
         while True:
-            match self._events.get():
+            match self._next():
                 case _Arrived() as arrived:
                     self._interrupt(arrived)
                 case JobInfo() as info:
@@ -101,6 +103,13 @@ class _Run:
                     raise error
                 case job:
                     self._accepted(job)
+
+    def _next(self) -> _Event:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                # Python runs a signal's handler before or after a wait. One that arrives
+                # just as the wait begins must not be left until something else happens.
+                return self._events.get(timeout=_NOTICE_SECONDS)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._events.put(_Arrived(signal.Signals(number), time.monotonic()))

@@ -70,3 +70,8 @@ def _number(text: str) -> int:
     if number > MAX_ID:
         raise ValueError(f"expected a number of at most {MAX_ID}")
     return number
+
+
+def is_another(user: User) -> bool:
+    """Whether a user is another than that of this process."""
+    return (user.uid, user.gid) != (os.geteuid(), os.getegid())

@@ -37,6 +37,10 @@ class Subscription:
         """The last news of a job, which stay there for `next`; None if there are none."""
         return self._news.get(job_id)
 
+    def current(self, job: Job) -> Job:
+        """A job as the last news have it, or as it is given."""
+        return self._news.get(job.id, job)
+
     async def next(self) -> list[Job]:
         """Wait for news and take all there is, oldest first."""
         await self.changed.wait()

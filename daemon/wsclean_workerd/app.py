@@ -26,7 +26,6 @@ EXIT_OK = 0
 EXIT_CANNOT_START = 1
 
 _UMASK = 0o022
-_SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
@@ -34,8 +33,6 @@ def main() -> None:
     arguments = _parse(sys.argv[1:])
     # What is made here has the modes that it is given, whoever started this.
     os.umask(_UMASK)
-    # Threads that wait for a disk get a turn before the default of 5 ms is over.
-    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         settings = config_file.load(arguments.config)
         if arguments.check_config:

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import logging
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from wsclean_workerd import clock
@@ -15,22 +14,21 @@ from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.events import Event, KillDelivered, LaunchFailed, Signal
 from wsclean_workerd.model import Reason
 from wsclean_workerd.runtime.launching import MARK, mark_value
+from wsclean_workerd.tasks import complain, pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from wsclean_workerd.disk import Disk
-    from wsclean_workerd.model import Job, JobId
+    from wsclean_workerd.model import Job, JobId, Launch
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import Spool
-    from wsclean_workerd.watcher import Launch, Watcher
+    from wsclean_workerd.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 10.0
 # A start takes milliseconds. One that takes this long was handed to something that
 # does nothing.
 _START_SECONDS = 5.0
@@ -73,22 +71,12 @@ class Attendant:
         # The starts that the daemon has claimed: they never happen. Kept for good, since
         # one may still be on its way when its job is forgotten; they are few.
         self._claimed: set[Launch] = set()
-        self._prepared: dict[Launch, asyncio.Task[int]] = {}
         self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._check: asyncio.TimerHandle | None = None
 
-    def prepare(self, job: Job) -> None:
-        """Make the job's folder while the journal is written, which `start` then finds."""
-        task = asyncio.create_task(self._prepare(job), name=f"prepare job {job.id}")
-        self._prepared[job.id, job.launch] = task
-
-    def discard(self, job: Job) -> None:
-        """Remove the folder of a job that was prepared and not accepted."""
-        self._spawn(self._discard(job), f"discard job {job.id}")
-
     def start(self, job: Job) -> None:
-        """Prepare the job's folder, if it is not, and hand it to the runtime."""
+        """Prepare the job's folder and hand it to the runtime."""
         self._spawn(self._start(job), f"start job {job.id}")
 
     def resolve(self, job: Job, *, refused: bool) -> None:
@@ -103,7 +91,7 @@ class Attendant:
 
     def attach(self, job: Job) -> None:
         """Watch the processes of a job from now on, if they are not watched yet."""
-        if (job.id, job.launch) not in self._claimed:
+        if job.last_launch not in self._claimed:
             self._watcher.watch(job)
 
     def signal(self, job: Job, signal: Signal) -> None:
@@ -118,7 +106,7 @@ class Attendant:
         for signal in Signal:
             if task := self._signals.get((job.id, signal)):
                 task.cancel()
-        self._watcher.stop((job.id, job.launch))
+        self._watcher.stop(job.last_launch)
 
     def doubt(self) -> None:
         """Settle all starts that have not happened: what was to do them is gone."""
@@ -129,7 +117,7 @@ class Attendant:
         if self._check is not None:
             self._check.cancel()
         await self._watcher.close()
-        tasks = [*self._signals.values(), *self._tasks, *self._prepared.values()]
+        tasks = [*self._signals.values(), *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -146,27 +134,19 @@ class Attendant:
         folder = self._spool.job(job.id)
         return await self._disk.open(folder.prepare_and_open, text, job.order.user)
 
-    async def _discard(self, job: Job) -> None:
-        if task := self._prepared.pop((job.id, job.launch), None):
-            with suppress(OSError):
-                os.close(await task)
-            await self._disk.run(self._spool.job(job.id).remove)
-
     async def _start(self, job: Job) -> None:
-        launch = (job.id, job.launch)
         try:
-            prepared = self._prepared.pop(launch, None)
-            alive = await (prepared or self._prepare(job))
+            alive = await self._prepare(job)
         except OSError as error:
             self._unprepared(job, error)
             return
-        if launch in self._claimed:
+        if job.last_launch in self._claimed:
             os.close(alive)
             return
         self._watcher.watch(job, alive)
         try:
             await self._runtime.launch(job)
-            self._handed_over(launch)
+            self._handed_over(job.last_launch)
         except RuntimeUnavailable as error:
             await self._not_launched(job, error)
         except LaunchRefused as error:
@@ -191,9 +171,8 @@ class Attendant:
     async def _resolve(self, job: Job, reason: Reason, *, refused: bool) -> None:
         folder = self._spool.job(job.id)
         if await self._patiently(f"claim job {job.id}", folder.claim, job.launch):
-            launch = (job.id, job.launch)
-            self._claimed.add(launch)
-            self._watcher.stop(launch)
+            self._claimed.add(job.last_launch)
+            self._watcher.stop(job.last_launch)
             self._runtime.release(job, reusable=False)
             self._tell(job.id, LaunchFailed(clock.now(), reason, refused, job.launch))
         else:
@@ -201,14 +180,13 @@ class Attendant:
 
     async def _patiently(self, what: str, work: Callable[..., T], *args: object) -> T:
         """Do something on the state disk, again and again until the disk lets it be done."""
-        pause = _FIRST_PAUSE
-        while True:
+        for pause in pauses():
             try:
                 return await self._disk.run(work, *args)
             except OSError as error:
                 log.error("cannot %s: %s", what, error)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        raise AssertionError("the pauses have no end")
 
     # -- starts that do not happen -----------------------------------------------
 
@@ -238,8 +216,7 @@ class Attendant:
     # -- signalling --------------------------------------------------------------
 
     async def _signal(self, job: Job, signal: Signal) -> None:
-        pause = _FIRST_PAUSE
-        while True:
+        for pause in pauses():
             try:
                 await self._runtime.signal(job, signal)
             except Exception as error:  # noqa: BLE001 - whatever it is, KILL has to get through
@@ -253,7 +230,6 @@ class Attendant:
                 if signal is not Signal.KILL:
                     return
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 break
         if signal is Signal.KILL:
@@ -261,7 +237,7 @@ class Attendant:
 
     def _signalled(self, job_id: JobId, signal: Signal, task: asyncio.Task[None]) -> None:
         del self._signals[job_id, signal]
-        _complain(task)
+        complain(task)
 
     # -- small things ------------------------------------------------------------
 
@@ -269,10 +245,4 @@ class Attendant:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_complain)
-
-
-def _complain(task: asyncio.Task[None]) -> None:
-    """Log what a task died of: a defect, since none of them raises."""
-    if not task.cancelled() and (error := task.exception()):
-        log.error("task %r failed", task.get_name(), exc_info=error)
+        task.add_done_callback(complain)

@@ -30,6 +30,7 @@ from wsclean_workerd.service import WorkerService
 from wsclean_workerd.spool import Spool
 from wsclean_workerd.supervisor import Supervisor
 from wsclean_workerd.systemd import Systemd
+from wsclean_workerd.tasks import complain
 from wsclean_workerd.ties import Ties
 from wsclean_workerd.watcher import Watcher
 
@@ -254,15 +255,10 @@ class Daemon:
     def _keep(self, work: Coroutine[None, None, None], name: str) -> None:
         """Run something until the end."""
         task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_complain)
+        task.add_done_callback(complain)
 
         async def end() -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
         self._stack.push_async_callback(end)
-
-
-def _complain(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("task %r failed", task.get_name(), exc_info=error)

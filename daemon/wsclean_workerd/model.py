@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 JobId = NewType("JobId", int)
 
+Launch = tuple[JobId, int]
+"""One start of a job: its number and that of the start."""
+
 
 def words(texts: Iterable[str]) -> tuple[str, ...]:
     """The words of a command, each of them once in memory for all jobs.
@@ -185,6 +188,11 @@ class Job:
     started: Instant | None = None
     ended: Instant | None = None
     lingering: bool = False
+
+    @property
+    def last_launch(self) -> Launch:
+        """Its latest start."""
+        return self.id, self.launch
 
     @property
     def on_slot(self) -> bool:

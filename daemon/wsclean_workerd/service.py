@@ -114,9 +114,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             yield pb.RunJobResponse(job=job_to_proto(job))
 
             def ended() -> bool:
-                nonlocal job
-                job = subscription.latest(job.id) or job
-                return job.state.ended
+                return subscription.current(job).state.ended
 
             while not (request.follow or ended()):
                 await subscription.changed.wait()
@@ -126,7 +124,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield pb.RunJobResponse(output=_chunk_to_proto(chunk))
-            yield pb.RunJobResponse(job=job_to_proto(job))
+            yield pb.RunJobResponse(job=job_to_proto(subscription.current(job)))
 
     @unary
     async def GetJob(  # noqa: N802, D102
@@ -199,9 +197,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             job = await self._supervisor.get(job_id)
 
             def ended() -> bool:
-                nonlocal job
-                job = subscription.latest(job_id) or job
-                return job.state.ended
+                return subscription.current(job).state.ended
 
             chunks = reader.follow(subscription.changed, ended) if request.follow else reader.read()
             async with aclosing(chunks):

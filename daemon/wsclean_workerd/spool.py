@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from wsclean_workerd.accounts import is_another
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -107,7 +109,7 @@ class JobFolder:
         alive = self.path / "alive"
         with suppress(FileExistsError):
             os.mkfifo(alive, _FIFO_MODE)
-        if _is_another(user):
+        if is_another(user):
             # For the job by its user, for the wrapper by the daemon's own group.
             os.chown(alive, user.uid, os.getegid(), follow_symlinks=False)
         alive.chmod(_FIFO_MODE)
@@ -202,7 +204,7 @@ class JobFolder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.path / name, flags, mode)
         try:
-            if user is not None and _is_another(user):
+            if user is not None and is_another(user):
                 os.fchown(descriptor, user.uid, user.gid)
             os.fchmod(descriptor, mode)
             if os.fstat(descriptor).st_size < len(content):
@@ -210,10 +212,6 @@ class JobFolder:
                     file.write(content)
         finally:
             os.close(descriptor)
-
-
-def _is_another(user: User) -> bool:
-    return (user.uid, user.gid) != (os.geteuid(), os.getegid())
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,13 +260,23 @@ class Spool:
         """The folder of a job, whether it exists or not."""
         return JobFolder(self.path / "jobs" / str(job_id))
 
+    @property
+    def jobs_inside(self) -> str:
+        """The folder of the jobs' folders as the jobs see it."""
+        return f"{self.inside}/jobs"
+
+    @property
+    def runner_inside(self) -> str:
+        """`runner_folder` as the jobs see it."""
+        return f"{self.inside}/runner"
+
     def job_inside(self, job_id: JobId) -> str:
         """The folder of a job as the job sees it."""
-        return f"{self.inside}/jobs/{job_id}"
+        return f"{self.jobs_inside}/{job_id}"
 
     def script_inside(self, name: str) -> str:
         """A script as the jobs see it."""
-        return f"{self.inside}/runner/{name}"
+        return f"{self.runner_inside}/{name}"
 
     def last_id(self) -> int:
         """The highest id that has a folder, 0 if none has.

@@ -166,7 +166,6 @@ class Supervisor:
             # Nobody else may take the slot meanwhile. One that has to wait is nobody's
             # to start before it is known to be a new one, and on disk.
             self._keep(accepted)
-            self._prepare(accepted)
         written: Job | None = None
         try:
             written = await self._journal.insert(accepted)
@@ -193,7 +192,6 @@ class Supervisor:
     def _withdraw(self, job: Job) -> None:
         """Forget a job that was not written."""
         self._count(self._jobs.pop(job.id), -1)
-        self._hands.discard(job)
         self._on_slot.discard(job.id)
         self._schedule()
 
@@ -282,7 +280,6 @@ class Supervisor:
                 self._carry_out(job, instruction)
             return None
         self._keep(after)
-        self._prepare(after)
         for instruction in instructions:
             # At once, since it takes nothing from anybody: a timer of before must not
             # run out while the change is written.
@@ -312,11 +309,6 @@ class Supervisor:
         if job.state.ended and not job.lingering:
             self._drop(job)
         self._schedule()
-
-    def _prepare(self, job: Job) -> None:
-        # Nothing that could not be repeated or undone: the folder alone starts no job.
-        if job.state is JobState.STARTING:
-            self._hands.prepare(job)
 
     def _count(self, job: Job, number: int) -> None:
         if not job.state.ended:

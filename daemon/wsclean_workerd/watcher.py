@@ -13,23 +13,19 @@ from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.events import Event, JobExited, JobGone, JobStarted
 from wsclean_workerd.model import Instant, Reason
 from wsclean_workerd.spool import NOTHING
+from wsclean_workerd.tasks import complain, pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wsclean_workerd.disk import Disk
-    from wsclean_workerd.model import Job, JobId
+    from wsclean_workerd.model import Job, JobId, Launch
     from wsclean_workerd.output_guard import OutputGuard
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import JobFolder, Look, Spool
 
 log = logging.getLogger(__name__)
 
-Launch = tuple["JobId", int]
-"""One start of a job: its number and that of the start."""
-
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 10.0
 _SHORT_SECONDS = 0.005
 
 
@@ -94,7 +90,7 @@ class Watcher:
             alive: The open `alive` of a start that was not handed over yet, which is
                 closed in the end, or None for one that may have happened already.
         """
-        launch = (job.id, job.launch)
+        launch = job.last_launch
         fresh = None if alive is None else AliveWatch(alive)
         if launch in self._watches:
             if fresh is not None:
@@ -137,8 +133,7 @@ class Watcher:
     async def _watch(self, watch: _Watch, fresh: AliveWatch | None) -> None:
         job = watch.job
         folder = self._spool.job(job.id)
-        pause = _FIRST_PAUSE
-        while True:
+        for pause in pauses():
             try:
                 alive = fresh or AliveWatch(await self._disk.open(folder.open_alive))
                 with alive:
@@ -157,7 +152,6 @@ class Watcher:
                 log.error("cannot watch job %s: %r", job.id, error, extra={"job": job.id})
                 fresh = None
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _until_gone(
         self, watch: _Watch, folder: JobFolder, alive: AliveWatch, look: Look
@@ -205,7 +199,7 @@ class Watcher:
             self._tell(job.id, JobStarted(started))
             guarding = self._guard.watch(job)
             watch.guard = asyncio.create_task(guarding, name=f"output of job {job.id}")
-            watch.guard.add_done_callback(_complain)
+            watch.guard.add_done_callback(complain)
         watch.begun = True
 
     async def _tell_gone(self, job: Job, look: Look) -> None:
@@ -221,12 +215,7 @@ class Watcher:
         # It may have been cancelled before it began.
         if fresh is not None:
             fresh.close()
-        _complain(task)
-
-
-def _complain(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("task %r failed", task.get_name(), exc_info=error)
+        complain(task)
 
 
 def _instant(job: Job, wall: float) -> Instant:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from support.jobs import make_job
+from wsclean_workerd.accounts import is_another
 from wsclean_workerd.events import Signal
 from wsclean_workerd.model import Mount, User
 from wsclean_workerd.runtime.container import ContainerRecipe
 from wsclean_workerd.runtime.launching import (
-    is_another,
     kill_command,
     mark_value,
     runner_command,

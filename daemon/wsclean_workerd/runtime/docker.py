@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from wsclean_workerd.accounts import is_another
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.model import Reason, RuntimeCondition
 from wsclean_workerd.runtime.container import (
@@ -17,13 +18,7 @@ from wsclean_workerd.runtime.container import (
     ContainerRecipe,
 )
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
-from wsclean_workerd.runtime.launching import (
-    is_another,
-    kill_command,
-    mark_value,
-    switch_user,
-    wrapper_command,
-)
+from wsclean_workerd.runtime.launching import kill_command, wrapper_command
 from wsclean_workerd.runtime.runner import Runners, RunnerUnavailable, no_runner
 
 if TYPE_CHECKING:
@@ -151,7 +146,7 @@ class DockerRuntime:
         try:
             # A job belongs to the container that it was given, and so does a runner.
             if job.container == self._container:
-                await self._runners.current.launch(job, switch_user(job.order.user))
+                await self._runners.current.launch(job)
                 return
         except RunnerUnavailable as error:
             log.debug("job %s is started by the engine: %s", job.id, error)
@@ -173,10 +168,9 @@ class DockerRuntime:
 
     async def signal(self, job: Job, signal: Signal) -> None:
         """Have the killer run by the runner, or by the engine; see `Runtime.signal`."""
-        mark = mark_value(self._instance, job)
         try:
             if job.container == self._container:
-                await self._runners.current.signal(job, mark, signal, switch_user(job.order.user))
+                await self._runners.current.signal(self._instance, job, signal)
                 return
         except RunnerUnavailable as error:
             log.debug("job %s gets %s from the engine: %s", job.id, signal, error)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from wsclean_workerd.accounts import is_another
 from wsclean_workerd.spool import KILLER, RUNNER, WRAPPER
 
 if TYPE_CHECKING:
@@ -28,9 +28,14 @@ def mark_value(instance: str, job: Job) -> str:
     return f"{instance}/{job.id}/{job.launch}/"
 
 
-def is_another(user: User) -> bool:
-    """Whether a user is another than that of this process."""
-    return (user.uid, user.gid) != (os.geteuid(), os.getegid())
+def mark_entry(instance: str, job: Job) -> str:
+    """The entry of a process's environment by which `kill.sh` knows it.
+
+    Args:
+        instance: The daemon that the job belongs to.
+        job: The job.
+    """
+    return f"{MARK}={mark_value(instance, job)}"
 
 
 def wrapper_command(spool: Spool, job: Job) -> list[str]:
@@ -44,7 +49,7 @@ def wrapper_command(spool: Spool, job: Job) -> list[str]:
         "/bin/sh",
         spool.script_inside(WRAPPER),
         "-",
-        f"{spool.inside}/jobs",
+        spool.jobs_inside,
         str(job.id),
         str(job.launch),
         *switch_user(job.order.user),
@@ -58,13 +63,12 @@ def runner_command(spool: Spool, name: str) -> list[str]:
         spool: Where its folder is.
         name: The name of its folder.
     """
-    scripts = spool.script_inside(RUNNER).rpartition("/")[0]
     return [
         "/bin/sh",
         spool.script_inside(RUNNER),
-        f"{scripts}/{name}",
-        f"{spool.inside}/jobs",
-        scripts,
+        f"{spool.runner_inside}/{name}",
+        spool.jobs_inside,
+        spool.runner_inside,
     ]
 
 
@@ -81,7 +85,7 @@ def kill_command(spool: Spool, instance: str, job: Job, signal: Signal) -> list[
         "/bin/sh",
         spool.script_inside(KILLER),
         spool.job_inside(job.id),
-        f"{MARK}={mark_value(instance, job)}",
+        mark_entry(instance, job),
         signal.value,
     ]
 

@@ -11,15 +11,10 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from wsclean_workerd.accounts import is_another
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.model import Reason, RuntimeCondition
-from wsclean_workerd.runtime.launching import (
-    is_another,
-    kill_command,
-    mark_value,
-    switch_user,
-    wrapper_command,
-)
+from wsclean_workerd.runtime.launching import kill_command, wrapper_command
 from wsclean_workerd.runtime.runner import Runners, RunnerUnavailable, no_runner
 
 if TYPE_CHECKING:
@@ -92,7 +87,7 @@ class NativeRuntime:
     async def launch(self, job: Job) -> None:
         """Start the wrapper in a session of its own; see `Runtime.launch`."""
         try:
-            await self._runners.current.launch(job, switch_user(job.order.user))
+            await self._runners.current.launch(job)
         except RunnerUnavailable as error:
             log.debug("job %s is started without the runner: %s", job.id, error)
             await self._start_script(wrapper_command(self._spool, job))
@@ -108,8 +103,7 @@ class NativeRuntime:
     async def signal(self, job: Job, signal: Signal) -> None:
         """Run the killer as the job's user; see `Runtime.signal`."""
         try:
-            mark = mark_value(self._instance, job)
-            await self._runners.current.signal(job, mark, signal, switch_user(job.order.user))
+            await self._runners.current.signal(self._instance, job, signal)
         except RunnerUnavailable as error:
             log.debug("job %s gets %s without the runner: %s", job.id, signal, error)
             await self._signal(job, signal)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.errors import RuntimeUnavailable
 from wsclean_workerd.model import Reason
-from wsclean_workerd.runtime.launching import runner_command
+from wsclean_workerd.runtime.launching import mark_entry, runner_command, switch_user
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.disk import Disk
     from wsclean_workerd.events import Signal
-    from wsclean_workerd.model import Job, JobId
+    from wsclean_workerd.model import Job, Launch
     from wsclean_workerd.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ _RETRY_SECONDS = 30.0
 _READ_SIZE = 65536
 _FIFO_MODE = 0o600
 _FOLDER_MODE = 0o700
-
-Launch = tuple["JobId", int]
 
 
 class RunnerUnavailable(Exception):
@@ -121,19 +119,16 @@ class Runner:
                 f"the runner does not say that it is ready; {self._folder}/log may say why",
             ) from None
 
-    async def launch(self, job: Job, prefix: list[str]) -> None:
+    async def launch(self, job: Job) -> None:
         """Let a lane start a job whose folder is prepared.
-
-        Args:
-            job: The job.
-            prefix: What turns into the job's user.
 
         Raises:
             RunnerUnavailable: If it takes nothing.
         """
+        prefix = switch_user(job.order.user)
         idle = self._idle.setdefault(tuple(prefix), [])
         lane = idle.pop() if idle else await self._make_lane(prefix)
-        self._busy[job.id, job.launch] = lane
+        self._busy[job.last_launch] = lane
         self._write(lane.descriptor, [str(job.id), str(job.launch)])
 
     def release(self, launch: Launch, *, reusable: bool) -> None:
@@ -151,8 +146,13 @@ class Runner:
         else:
             os.close(lane.descriptor)
 
-    async def signal(self, job: Job, mark: str, signal: Signal, prefix: list[str]) -> None:
+    async def signal(self, instance: str, job: Job, signal: Signal) -> None:
         """Send a signal to all processes of a job; returns when it has been sent.
+
+        Args:
+            instance: The daemon that the job belongs to.
+            job: The job.
+            signal: What to send.
 
         Raises:
             RunnerUnavailable: If it is not known to have been sent.
@@ -161,7 +161,8 @@ class Runner:
         token = str(self._tokens)
         answer = self._answers[token] = self._loop.create_future()
         try:
-            self._write(self._requests, ["signal", token, str(job.id), mark, signal.value, *prefix])
+            what = [token, str(job.id), mark_entry(instance, job), signal.value]
+            self._write(self._requests, ["signal", *what, *switch_user(job.order.user)])
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await answer
         except TimeoutError:
@@ -324,7 +325,7 @@ class Runners:
     def release(self, job: Job, *, reusable: bool) -> None:
         """Take note that the command of a job has ended; see `Runner.release`."""
         if self._current is not None:
-            self._current.release((job.id, job.launch), reusable=reusable)
+            self._current.release(job.last_launch, reusable=reusable)
 
     def give_up(self) -> None:
         """Take the runner for stuck, so that another one is started."""

@@ -18,11 +18,6 @@ scripts=${0%/*}
 lane=$1
 jobs=$2
 shift 2
-one=
-if [ "$lane" = - ]; then
-    one="$1 $2"
-    shift 2
-fi
 
 # Its own streams may end in a pipe that nobody reads, or reads no longer.
 exec </dev/null >/dev/null 2>&1
@@ -58,13 +53,15 @@ run() {
     return $claimed
 }
 
-if [ -n "$one" ]; then
+if [ "$lane" = - ]; then
+    id=$1 launch=$2
+    shift 2
     prefix=$*
     become() {
         # shellcheck disable=SC2086 # the words of the prefix
         (trap - PIPE && exec setsid $prefix sh "$scripts/become.sh" "$1")
     }
-    run "$jobs/${one% *}" "${one#* }"
+    run "$jobs/$id" "$launch"
     exit 0
 fi
 

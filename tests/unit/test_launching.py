@@ -73,6 +73,10 @@ def test_the_runner_is_told_where_everything_is() -> None:
     ]
 
 
+def test_a_start_is_known_by_its_job_and_its_number() -> None:
+    assert make_job(7, launch=3).last_launch == (7, 3)
+
+
 def test_the_killer_is_told_folder_mark_and_signal() -> None:
     assert kill_command(SPOOL, "i", make_job(7, launch=3), Signal.KILL)[1:] == [
         "/inside/spool/runner/kill.sh",

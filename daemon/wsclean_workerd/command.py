@@ -186,7 +186,7 @@ def script(order: Order, environment: Mapping[str, str]) -> str:
     """Write the shell script that becomes the job's main process.
 
     It is run by `sh` in the job's folder, as the job's user, and replaces itself
-    by the program.
+    by the program, behind the words that the shell was given to put before it.
 
     Args:
         order: What is to run.
@@ -203,7 +203,7 @@ def script(order: Order, environment: Mapping[str, str]) -> str:
             *exports,
             f"umask {order.umask:04o}",
             f"cd {quote(_plain(order.working_directory))} || exit 126",
-            "exec " + " ".join(quote(word) for word in order.command),
+            'exec "$@" ' + " ".join(quote(word) for word in order.command),
             "",
         ],
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,18 @@ def runner(daemon: DaemonProcess) -> int:
     """The process id of the daemon's runner: who holds its `alive`."""
     (pid,) = {pid for fifo in daemon.spool.glob("runner/*/alive") for pid in holders(fifo)}
     return pid
+
+
+def await_readable(descriptor: int) -> None:
+    """Wait for the end of the process that a descriptor stands for, and close it."""
+    with os.fdopen(descriptor) as process:
+        assert select.select([process], [], [], DEADLINE)[0]
+
+
+def await_end(pid: int) -> None:
+    """Wait until a process has ended."""
+    with suppress(ProcessLookupError):
+        await_readable(os.pidfd_open(pid))
 
 
 @contextmanager
@@ -79,6 +92,39 @@ def test_a_lane_that_is_killed_loses_the_job_that_it_ran_and_no_other(
         assert client.run(["sh", "-c", "echo on"]).stdout == "on\n"
 
 
+def starter(daemon: DaemonProcess) -> int:
+    """The process that starts the jobs of the one lane there is."""
+    (pid,) = {pid for fifo in daemon.spool.glob("runner/*/*/said") for pid in holders(fifo)}
+    return pid
+
+
+def test_a_lane_gets_another_starter_if_that_is_killed(daemon: DaemonProcess) -> None:
+    with daemon.client() as client:
+        client.run(["sh", "-c", "exit 0"])
+        before = starter(daemon)
+        os.kill(before, signal.SIGKILL)
+        await_end(before)
+        assert client.run(["sh", "-c", "exit 7"], check=False).returncode == 7
+        assert starter(daemon) != before
+
+
+def test_a_job_without_its_starter_is_lost_when_it_is_gone(daemon: DaemonProcess) -> None:
+    with daemon.client() as client, gate(daemon, "gate") as path:
+        job = client.submit(["sh", "-c", f"echo up; read line <{path}; exit 0"])
+        await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
+        starting = starter(daemon)
+        os.kill(starting, signal.SIGKILL)
+        await_end(starting)
+        assert job.refresh().state is JobState.RUNNING
+        path.write_text("go\n", encoding="utf-8")
+        ended = job.wait(DEADLINE)
+        assert (ended.state, ended.reason and ended.reason.code) == (
+            JobState.LOST,
+            "PROCESSES_GONE",
+        )
+        assert client.run(["sh", "-c", "exit 7"], check=False).returncode == 7
+
+
 def test_without_the_runner_jobs_are_started_one_by_one(idle_daemon: DaemonProcess) -> None:
     # A setsid that cannot leave its caller is one that the runner cannot use.
     folder = idle_daemon.folder / "bin"
@@ -104,24 +150,14 @@ def test_idle_lanes_and_the_runner_end_with_the_daemon(idle_daemon: DaemonProces
     idle_daemon.start()
     with idle_daemon.client() as client:
         client.run(["sh", "-c", "exit 0"])
-    fifos = [*idle_daemon.spool.glob("runner/*/alive"), *idle_daemon.spool.glob("runner/*/*/go")]
+    fifos = [*idle_daemon.spool.glob("runner/*/alive"), *idle_daemon.spool.glob("runner/*/*/said")]
     assert len(fifos) == 2
     held = {fifo: holders(fifo) for fifo in fifos}
     assert all(held.values())
     watched = [os.pidfd_open(pid) for pids in held.values() for pid in pids]
     idle_daemon.kill()
     for descriptor in watched:
-        # Readable when the process has ended.
-        with os.fdopen(descriptor) as process:
-            subprocess.run(
-                [sys.executable, "-c", WAIT, str(process.fileno())],
-                check=True,
-                timeout=DEADLINE,
-                pass_fds=[process.fileno()],
-            )
-
-
-WAIT = "import select, sys; select.select([int(sys.argv[1])], [], [])"
+        await_readable(descriptor)
 
 
 @pytest.mark.parametrize("number", ["INT", "QUIT", "PIPE", "TERM", "HUP"])

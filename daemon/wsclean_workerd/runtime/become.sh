@@ -1,16 +1,34 @@
 #!/bin/sh
-# Becomes a job, as the job's own user.
+# Becomes jobs, as the jobs' own user.
 #
 #   become.sh FOLDER    becomes the job of that folder
-#   become.sh           becomes the job of the folder that it reads, as a line, and
-#                       nothing if that is empty
+#   become.sh           starts the jobs of the folders that it reads, one in a line, one
+#                       after the other, until there are no more; writes to descriptor 3
+#                       its process id, then the exit status of each
 
-folder=$1
-[ -n "$folder" ] || read -r folder
-[ -n "$folder" ] || exit 0
-cd -- "$folder" || exit 126
+# become FOLDER [PREFIX …]: PREFIX is what turns into the program (`command` uses "$@").
+become() {
+    cd -- "$1" || exit 126
+    shift
+    # Descriptor 9 is inherited by all that the job starts: end-of-file on `alive` says that
+    # every one of them is gone.
+    exec </dev/null 8<>alive 9>alive 8<&-
+    . ./command
+}
 
-# Descriptor 9 is inherited by all that the job starts: end-of-file on `alive` says that
-# every one of them is gone.
-exec </dev/null 8<>alive 9>alive 8<&-
-. ./command
+if [ $# -gt 0 ]; then
+    become "$1"
+fi
+
+# Looked up now: a job may have a PATH of its own.
+setsid=$(command -v setsid)
+echo $$ >&3
+while read -r folder; do
+    # In the foreground, since a shell has what it starts in the background ignore SIGINT
+    # and SIGQUIT for good.
+    (
+        exec 3>&-
+        become "$folder" "$setsid"
+    )
+    echo $? >&3
+done

@@ -206,8 +206,8 @@ class Runner:
 
         def make() -> int:
             folder.mkdir(mode=_FOLDER_MODE)
-            os.mkfifo(folder / "go", _FIFO_MODE)
-            os.mkfifo(folder / "jobs", _FIFO_MODE)
+            for name in ("jobs", "go", "said"):
+                os.mkfifo(folder / name, _FIFO_MODE)
             return _open(folder / "jobs", os.O_RDWR)
 
         try:

@@ -7,12 +7,12 @@
 #
 # JOBS is the folder of all jobs' folders, ID the job's, LAUNCH the number of this start,
 # PREFIX the command that turns into the job's user (setpriv …) if it is not the one
-# this runs as. LANE is a folder with two FIFOs: from `jobs` come lines "ID LAUNCH" until
-# the daemon is gone, and by `go` they are passed on.
+# this runs as. LANE is a folder with three FIFOs: from `jobs` come lines "ID LAUNCH" until
+# the daemon is gone.
 #
-# A job starts fastest if everything is there before it is: a process with a session of
-# its own, as the right user, waits to become it (become.sh). And only shell built-ins
-# where possible, since each program that is started costs half a millisecond.
+# Only shell built-ins where possible, since each program that is started costs half a
+# millisecond. So a process that is the right user already (become.sh) waits in each lane:
+# it reads from `go` the folders of jobs, and writes their statuses to `said`.
 
 scripts=${0%/*}
 lane=$1
@@ -23,6 +23,9 @@ shift 2
 exec </dev/null >/dev/null 2>&1
 # The daemon may be away when a job ends.
 trap '' PIPE
+
+# Process id and start time tell this process from whatever gets its number later.
+read -r identity </proc/self/stat
 
 # run FOLDER LAUNCH: run a job; false if it is not to be run.
 run() {
@@ -40,17 +43,26 @@ run() {
     claimed=$?
     set +C
     if [ $claimed = 0 ]; then
-        # Process id and start time tell the wrapper from whatever gets its number
-        # later. This file and `exit` were filled in advance and are written in place,
-        # in one piece, so a full disk cannot lose them.
-        read -r identity </proc/self/stat && echo "$identity" 1<>wrapper
+        # Written in place, in one piece, as is `exit`: both were filled in advance, so a
+        # full disk cannot lose them.
+        echo "$identity" 1<>wrapper
         echo started >&9
         become "$1"
-        echo $? 1<>exit
+        # Nobody knows it if what started the job was killed.
+        [ -n "$status" ] || exit 1
+        echo "$status" 1<>exit
         echo exited >&9
     fi
     exec 9>&-
     return $claimed
+}
+
+# become_alone FOLDER [PREFIX …]: become a job without the help of a process that waits.
+become_alone() {
+    folder=$1
+    shift
+    (trap - PIPE && exec setsid "$@" sh "$scripts/become.sh" "$folder")
+    status=$?
 }
 
 if [ "$lane" = - ]; then
@@ -59,38 +71,44 @@ if [ "$lane" = - ]; then
     prefix=$*
     become() {
         # shellcheck disable=SC2086 # the words of the prefix
-        (trap - PIPE && exec setsid $prefix sh "$scripts/become.sh" "$1")
+        become_alone "$1" $prefix
     }
     run "$jobs/$id" "$launch"
     exit 0
 fi
 
+prefix=$*
+spawner=
+
+# Have a process that starts jobs as their user: false if it cannot be had.
+have_spawner() {
+    # One that has ended has no memory, even while nobody has taken note of its end.
+    [ -n "$spawner" ] && read -r size rest <"/proc/$spawner/statm" && [ "$size" != 0 ] && return
+    # Its end is seen if nobody else can write what it says.
+    exec 7<>"$lane/said" 6<"$lane/said"
+    # shellcheck disable=SC2086 # the words of the prefix
+    (
+        trap - PIPE
+        exec setsid --fork $prefix sh "$scripts/become.sh" \
+            <"$lane/go" 3>&7 4<&- 5<&- 6<&- 7<&- 9<&-
+    )
+    exec 7<&-
+    read -r spawner <&6
+}
+
 become() {
-    echo "$1" >&5
-    wait "$waiting"
+    if have_spawner; then
+        echo "$1" >&5
+        read -r status <&6
+    else
+        # What is wrong with it the job will show.
+        # shellcheck disable=SC2086 # the words of the prefix
+        become_alone "$1" $prefix
+    fi
 }
-
-# The daemon is gone: let go of the process that waits, and not before it listens.
-dismiss() {
-    echo >&5
-    wait "$waiting"
-    exit 0
-}
-
-# What a shell starts in the background ignores these two unless told otherwise.
-defaults='env --default-signal=INT,QUIT'
-$defaults true || defaults=
 
 exec 4<"$lane/jobs" 5<>"$lane/go"
-while :; do
-    # shellcheck disable=SC2086 # the words of a command
-    (trap - PIPE && exec setsid $defaults "$@" sh "$scripts/become.sh") \
-        <"$lane/go" 4<&- 5<&- &
-    waiting=$!
-    until
-        read -r id launch <&4 || dismiss
-        run "$jobs/$id" "$launch"
-    do
-        : # It was not to be run: the daemon was faster.
-    done
+have_spawner
+while read -r id launch <&4; do
+    run "$jobs/$id" "$launch"
 done

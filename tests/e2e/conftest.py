@@ -9,6 +9,8 @@ import pytest
 
 from support.daemon import daemon_folder
 from support.docker_daemon import IMAGE, DockerDaemon
+from support.systemd_host import SystemdHost, gather_wheels, installed_image
+from support.systemd_host import systemd_host as booted_host
 
 ACCOUNTS = pytest.StashKey[list[str]]()
 
@@ -80,3 +82,19 @@ def daemon(idle_daemon: DockerDaemon) -> DockerDaemon:
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Puts something into the summary of the tests, whether they pass or not."""
     return request.config.stash[ACCOUNTS].append
+
+
+@pytest.fixture(scope="session")
+def installed(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The image of a host on which the project is in its environment, and no more."""
+    wheels = tmp_path_factory.mktemp("wheels")
+    gather_wheels(wheels)
+    with installed_image(engine_url, wheels) as image:
+        yield image
+
+
+@pytest.fixture
+def systemd_host(installed: str, engine_url: str) -> Iterator[SystemdHost]:
+    """A host that has booted systemd, and nothing of ours put in place yet."""
+    with booted_host(installed, engine_url) as host:
+        yield host

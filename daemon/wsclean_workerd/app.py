@@ -12,13 +12,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsclean_workerd import __version__, config_file
+from wsclean_workerd import __version__, config_file, journald
 from wsclean_workerd.daemon import Daemon
 from wsclean_workerd.errors import StartError
 from wsclean_workerd.locks import lock_folder
 
 if TYPE_CHECKING:
     from wsclean_workerd.config import Config
+
+log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = Path("/etc/wsclean-workerd.toml")
 
@@ -31,6 +33,7 @@ _UMASK = 0o022
 def main() -> None:
     """Run the daemon until SIGTERM or SIGINT; see `wsclean-workerd --help`."""
     arguments = _parse(sys.argv[1:])
+    in_journal = _set_up_logging()
     # What is made here has the modes that it is given, whoever started this.
     os.umask(_UMASK)
     try:
@@ -38,13 +41,16 @@ def main() -> None:
         if arguments.check_config:
             print(f"{arguments.config}: valid")  # noqa: T201 - the answer
             return
-        _set_up_logging(settings.log_level)
+        logging.getLogger().setLevel(settings.log_level.upper())
         # Held for the life of the process, and let go by its death.
         lock_folder(Path(settings.runtime_dir), "runtime_dir")
         lock_folder(Path(settings.state_dir), "state_dir")
         asyncio.run(_serve(settings))
     except StartError as error:
         for line in str(error).splitlines():
+            if in_journal:
+                log.critical("%s", line)
+                continue
             print(f"wsclean-workerd: error: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_CANNOT_START)
     finally:
@@ -75,18 +81,22 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _set_up_logging(level: str) -> None:
-    # systemd's journal and a terminal both add what time it is, or do not need it.
+def _set_up_logging() -> bool:
+    """Log to systemd's journal, or to standard error; return whether it is the journal."""
+    in_journal = journald.is_standard_error()
+    handler = journald.JournalHandler() if in_journal else logging.StreamHandler(sys.stderr)
     logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        level=logging.INFO,
+        handlers=[handler],
+        # The journal has all but the message in fields of their own.
+        format="%(message)s" if in_journal else "%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     for chatty in ("asyncio", "docker", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It reports callers that went away as errors, with a stack trace. What goes wrong in
     # a call is logged where it is answered.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
+    return in_journal
 
 
 async def _serve(settings: Config) -> None:

@@ -170,7 +170,7 @@ class Attendant:
 
     async def _resolve(self, job: Job, reason: Reason, *, refused: bool) -> None:
         folder = self._spool.job(job.id)
-        if await self._patiently(f"claim job {job.id}", folder.claim, job.launch):
+        if await self._patiently(job.id, "claim", folder.claim, job.launch):
             self._claimed.add(job.last_launch)
             self._watcher.stop(job.last_launch)
             self._runtime.release(job, reusable=False)
@@ -178,13 +178,15 @@ class Attendant:
         else:
             self.attach(job)
 
-    async def _patiently(self, what: str, work: Callable[..., T], *args: object) -> T:
+    async def _patiently(
+        self, job_id: JobId, what: str, work: Callable[..., T], *args: object
+    ) -> T:
         """Do something on the state disk, again and again until the disk lets it be done."""
         for pause in pauses():
             try:
                 return await self._disk.run(work, *args)
             except OSError as error:
-                log.error("cannot %s: %s", what, error)
+                log.error("cannot %s job %s: %s", what, job_id, error, extra={"job": job_id})
             await asyncio.sleep(pause)
         raise AssertionError("the pauses have no end")
 

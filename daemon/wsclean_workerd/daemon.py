@@ -246,8 +246,9 @@ class Daemon:
         counts = self._supervisor.counts()
         waiting = counts[JobState.QUEUED] + counts[JobState.HELD]
         running = sum(counts.values()) - waiting
-        text = f"{running} jobs running, {waiting} waiting"
         condition = self._keeper.condition
+        text = "ready" if condition.ready else "not ready"
+        text += f"; {running} jobs running, {waiting} waiting"
         if condition.reason is not None:
             text += f"; {condition.reason.message}"
         self._systemd.status(text)

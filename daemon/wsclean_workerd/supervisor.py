@@ -385,4 +385,6 @@ class Supervisor:
 
 def _report(job: Job) -> None:
     reason = f": {job.reason.message}" if job.reason else ""
-    log.info("job %s is %s%s", job.id, job.state.name, reason, extra={"job": job.id})
+    # Nobody asked for it, unlike all other ends.
+    level = logging.WARNING if job.state is JobState.LOST else logging.INFO
+    log.log(level, "job %s is %s%s", job.id, job.state.name, reason, extra={"job": job.id})

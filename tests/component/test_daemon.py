@@ -409,14 +409,14 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(idle_daemon: DaemonPro
                 heard.append(manager.recv(4096).decode())
 
         hear_until("READY=1")
-        hear_until("STATUS=0 jobs running, 0 waiting")
+        hear_until("STATUS=ready; 0 jobs running, 0 waiting")
         # READY comes when the socket serves, and nothing of it is repeated.
         assert heard.count("READY=1") == 1
         heard.clear()
         hear_until("WATCHDOG=1")
         with idle_daemon.client() as client:
             job = client.submit(["sh", "-c", "sleep 600"], cwd=idle_daemon.data)
-            hear_until("STATUS=1 jobs running")
+            hear_until("STATUS=ready; 1 jobs running")
             job.cancel()
             job.wait(DEADLINE)
         idle_daemon.stop()

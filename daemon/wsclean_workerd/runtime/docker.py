@@ -149,7 +149,7 @@ class DockerRuntime:
                 await self._runners.current.launch(job)
                 return
         except RunnerUnavailable as error:
-            log.debug("job %s is started by the engine: %s", job.id, error)
+            log.debug("job %s is started by the engine: %s", job.id, error, extra={"job": job.id})
         command = wrapper_command(self._spool, job)
         try:
             await self._execute(job.container, command, user=self._own)
@@ -173,7 +173,9 @@ class DockerRuntime:
                 await self._runners.current.signal(self._instance, job, signal)
                 return
         except RunnerUnavailable as error:
-            log.debug("job %s gets %s from the engine: %s", job.id, signal, error)
+            log.debug(
+                "job %s gets %s from the engine: %s", job.id, signal, error, extra={"job": job.id}
+            )
         user = job.order.user
         command = kill_command(self._spool, self._instance, job, signal)
         try:

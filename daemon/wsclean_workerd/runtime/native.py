@@ -89,7 +89,9 @@ class NativeRuntime:
         try:
             await self._runners.current.launch(job)
         except RunnerUnavailable as error:
-            log.debug("job %s is started without the runner: %s", job.id, error)
+            log.debug(
+                "job %s is started without the runner: %s", job.id, error, extra={"job": job.id}
+            )
             await self._start_script(wrapper_command(self._spool, job))
 
     def release(self, job: Job, *, reusable: bool) -> None:
@@ -105,7 +107,13 @@ class NativeRuntime:
         try:
             await self._runners.current.signal(self._instance, job, signal)
         except RunnerUnavailable as error:
-            log.debug("job %s gets %s without the runner: %s", job.id, signal, error)
+            log.debug(
+                "job %s gets %s without the runner: %s",
+                job.id,
+                signal,
+                error,
+                extra={"job": job.id},
+            )
             await self._signal(job, signal)
 
     async def _signal(self, job: Job, signal: Signal) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from support.daemon import DEADLINE
 
-SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
-UNIT = SYSTEMD / "wsclean-workerd.service"
+ROOT = Path(__file__).resolve().parents[2]
+HOST = ROOT / "daemon" / "wsclean_workerd" / "host"
+UNIT = HOST / "wsclean-workerd.service"
 
 
 def verify(unit: Path) -> str:
@@ -70,7 +71,7 @@ def test_group_and_folders_are_made(tmp_path: Path) -> None:
     root = tmp_path
     (root / "etc").mkdir()
     for kind in ("sysusers", "tmpfiles"):
-        source = SYSTEMD / f"{kind}.d" / "wsclean-workerd.conf"
+        source = HOST / f"{kind}.d" / "wsclean-workerd.conf"
         target = root / f"usr/lib/{kind}.d"
         target.mkdir(parents=True)
         shutil.copy(source, target)

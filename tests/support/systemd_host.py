@@ -29,6 +29,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -218,6 +219,7 @@ class UnitDaemon(DockerDaemon):
 
     host: SystemdHost = field(kw_only=True)
     instance: str = ""
+    native: bool = False
 
     @property
     def unit(self) -> str:
@@ -234,7 +236,7 @@ class UnitDaemon(DockerDaemon):
 
     @property
     def config(self) -> Path:
-        name = f"wsclean-workerd{f'@{self.instance}' if self.instance else ''}.toml"
+        name = f"wsclean-workerd{f'-{self.instance}' if self.instance else ''}.toml"
         return self.host.root / "etc" / name
 
     @property
@@ -252,6 +254,8 @@ class UnitDaemon(DockerDaemon):
         # The socket stays where the unit wants it.
         text = self.config.read_text(encoding="utf-8")
         text = text.replace(f'"{self.folder}/run"', f'"{self.runtime_dir}"')
+        if self.native:
+            text = 'runtime = "native"\n' + text.replace('container = "/data"\n', "")
         self.config.write_text(text, encoding="utf-8")
 
     def start(self, *, ready: bool = True) -> None:
@@ -259,6 +263,16 @@ class UnitDaemon(DockerDaemon):
         self.write_config()
         self.host.systemctl("start", self.unit)
         self.await_health(SERVICE if ready else "")
+
+    def await_status(self, wanted: str) -> str:
+        """Wait until systemd shows a status with certain words; return all it shows."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            # Told to systemd a moment after the daemon's callers, and by it to nobody else.
+            shown = self.host.systemctl("status", "--no-pager", "--lines=0", self.unit)
+            if wanted in shown:
+                return shown
+            assert time.monotonic() < deadline, f"{wanted!r} is not in {shown}"
 
     def spawn(self) -> subprocess.Popen[bytes]:
         raise NotImplementedError("systemd starts it: use start()")

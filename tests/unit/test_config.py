@@ -20,7 +20,8 @@ from wsclean_workerd.config_file import load
 from wsclean_workerd.errors import ConfigError
 from wsclean_workerd.model import Mount, User
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "systemd" / "wsclean-workerd.toml"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "daemon" / "wsclean_workerd" / "host" / "wsclean-workerd.toml"
 MOUNTS = '[[mounts]]\nhost = "/stage"\n'
 
 Loader = Callable[[str], Config]

@@ -22,7 +22,19 @@ from wsclean_workerd_api import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERBS = ("status", "run", "submit", "list", "show", "logs", "wait", "cancel", "version")
+VERBS = (
+    "status",
+    "run",
+    "submit",
+    "list",
+    "show",
+    "logs",
+    "wait",
+    "cancel",
+    "version",
+    "install",
+    "uninstall",
+)
 """The verbs, in the order in which the help lists them."""
 
 

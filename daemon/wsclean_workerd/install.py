@@ -202,6 +202,9 @@ def uninstall(host: Host, instance: str | None) -> None:
         known = [each for each in instances if host.text(_unit_path(each)) is not None]
         for each in known:
             host.run("systemctl", "disable", "--now", host_files.unit_name(each))
+        if instance is None:
+            # Those that were started by hand, and whose configuration is gone.
+            host.run("systemctl", "stop", host_files.unit_name("*"))
     for each in instances:
         _remove_instance(host, each)
     if instance is None:

@@ -276,6 +276,11 @@ def test_instances_have_everything_of_their_own(host: SystemdHost) -> None:
         client.job("1").cancel()
     assert [entry["_SYSTEMD_UNIT"] for entry in host.journal("-u", two.unit, "JOB=1")]
     assert (host.root / "var/lib/wsclean-workerd-aoflagger").is_dir()
+    # All of them end with the installation, also one whose configuration is gone.
+    two.config.unlink()
+    host.ctl("uninstall")
+    for daemon in (one, two):
+        assert host.show(daemon.unit, "ActiveState") == {"ActiveState": "inactive"}
 
 
 def test_jobs_on_the_host_itself_have_the_room_they_need(host: SystemdHost) -> None:

@@ -215,6 +215,19 @@ class JobsSection(_Section):
         return value
 
 
+class StorageSection(_Section):
+    """How it is found out that the storage behind a mount hangs."""
+
+    probe_timeout: Seconds = Field(
+        default=5.0,
+        description="How long storage may take to answer before jobs that use it wait.",
+    )
+    proof_age: Seconds = Field(
+        default=5.0,
+        description="How long an answer counts. An older one is renewed before a job starts.",
+    )
+
+
 class HistorySection(_Section):
     """How long jobs that are over are remembered, with their output."""
 
@@ -245,6 +258,7 @@ class Config(_Section):
     docker: DockerSection = DockerSection()
     socket: SocketSection = SocketSection()
     jobs: JobsSection = JobsSection()
+    storage: StorageSection = StorageSection()
     history: HistorySection = HistorySection()
     mounts: list[MountSection] = Field(default=[], description="The folders jobs can reach.")
 
@@ -376,6 +390,8 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
         ("docker",): DockerSection,
         ("socket",): SocketSection,
         ("jobs",): JobsSection,
+        ("storage",): StorageSection,
+        ("history",): HistorySection,
     }
     if location[:1] == ("mounts",):
         return list(MountSection.model_fields)

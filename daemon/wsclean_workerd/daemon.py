@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wsclean_workerd import __version__
@@ -20,6 +21,7 @@ from wsclean_workerd.logs import GrowthWatch, Outputs
 from wsclean_workerd.model import JobState
 from wsclean_workerd.output_guard import OutputGuard
 from wsclean_workerd.paths import PathMapper
+from wsclean_workerd.probes import StorageProbes
 from wsclean_workerd.pruning import Pruner
 from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
 from wsclean_workerd.runtime.docker import DockerRuntime
@@ -28,6 +30,7 @@ from wsclean_workerd.runtime.native import NativeRuntime
 from wsclean_workerd.server import Server
 from wsclean_workerd.service import WorkerService
 from wsclean_workerd.spool import Spool
+from wsclean_workerd.storage import Storage
 from wsclean_workerd.supervisor import Supervisor
 from wsclean_workerd.systemd import Systemd
 from wsclean_workerd.tasks import complain
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from wsclean_workerd.config import Config
-    from wsclean_workerd.model import JobId, Reason
+    from wsclean_workerd.model import JobId, Reason, RuntimeCondition
     from wsclean_workerd.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,8 @@ class Daemon:
         self._keeper: RuntimeKeeper | None = None
         self._supervisor: Supervisor | None = None
         self._attendant: Attendant | None = None
+        self._storage: Storage | None = None
+        self._probes: StorageProbes | None = None
         self._status_timer: asyncio.TimerHandle | None = None
         self._health: asyncio.Task[None] | None = None
 
@@ -96,6 +101,19 @@ class Daemon:
             lost=self._runtime_lost,
             changed=self._runtime_changed,
         )
+        storage = Storage(
+            config.job_mounts,
+            timeout=config.storage.probe_timeout,
+            proof_age=config.storage.proof_age,
+        )
+        probes = StorageProbes(
+            storage,
+            spool=spool,
+            disk=disk,
+            runtime=runtime,
+            user=config.user,
+            changed=self._storage_changed,
+        )
         ties = Ties(self._stop_job)
         supervisor = Supervisor(
             rules=self._rules(),
@@ -104,6 +122,8 @@ class Daemon:
             journal=journal,
             announcer=announcer,
             condition=lambda: keeper.condition,
+            storage=storage,
+            probe=probes.ask,
             expect_holder=ties.expect,
             changed=self._tell_status_soon,
         )
@@ -123,16 +143,19 @@ class Daemon:
             runtime_failed=keeper.failed,
         )
         self._keeper, self._supervisor, self._attendant = keeper, supervisor, attendant
+        self._storage, self._probes = storage, probes
         await supervisor.start(attendant, last_id=last_id)
         stack.push_async_callback(attendant.close)
         stack.push_async_callback(supervisor.close)
+        stack.push_async_callback(probes.close)
 
         service = WorkerService(
             config=config,
             started=time.time(),
             supervisor=supervisor,
             announcer=announcer,
-            condition=lambda: keeper.condition,
+            condition=self._condition,
+            storage=storage,
             outputs=Outputs(spool, disk, growth),
             ties=ties,
         )
@@ -226,11 +249,28 @@ class Daemon:
         self._tell_status()
         if self._server is None or self._supervisor is None or self._keeper is None:
             return
+        condition = self._keeper.condition
+        if condition.ready and self._probes is not None:
+            self._probes.renew(condition.container)
         self._supervisor.schedule()
         self._health = asyncio.create_task(
-            self._server.set_ready(self._keeper.condition.ready),
+            self._server.set_ready(condition.ready),
             name="health",
         )
+
+    def _storage_changed(self) -> None:
+        self._tell_status_soon()
+        if self._supervisor is not None:
+            self._supervisor.schedule()
+
+    def _condition(self) -> RuntimeCondition:
+        """How what runs the jobs is, the storage that they use included."""
+        if self._keeper is None or self._storage is None:
+            raise RuntimeError("the daemon has not been started")
+        condition = self._keeper.condition
+        hung = self._storage.condition()
+        # What keeps all jobs from starting comes first.
+        return replace(condition, reason=hung) if condition.ready and hung else condition
 
     def _tell_status_soon(self) -> None:
         """Tell systemd how things are, but not hundreds of times a second."""
@@ -246,7 +286,7 @@ class Daemon:
         counts = self._supervisor.counts()
         waiting = counts[JobState.QUEUED] + counts[JobState.HELD]
         running = sum(counts.values()) - waiting
-        condition = self._keeper.condition
+        condition = self._condition()
         text = "ready" if condition.ready else "not ready"
         text += f"; {running} jobs running, {waiting} waiting"
         if condition.reason is not None:

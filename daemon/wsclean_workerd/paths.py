@@ -25,6 +25,19 @@ INSIDE = "container:"
 _KEY = re.compile(r"(?P<key>[A-Za-z0-9_.+-]+=)(?P<path>/.*)", re.DOTALL)
 
 
+def inner_paths(argument: str) -> list[str]:
+    """The absolute paths in an argument that has been mapped: itself, those of a list, `key=/path`.
+
+    Args:
+        argument: An argument as a job sees it.
+
+    Returns:
+        The paths, normalised; a comma that is part of a name yields one that is a prefix.
+    """
+    text = match["path"] if (match := _KEY.fullmatch(argument)) else argument
+    return [normalise(part) for part in text.split(",") if part.startswith("/")]
+
+
 def is_below(path: str, folder: str) -> bool:
     """Whether a normalised absolute path is a folder or something below it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

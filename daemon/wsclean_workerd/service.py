@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,7 +24,7 @@ from wsclean_workerd.convert import (
 )
 from wsclean_workerd.errors import InvalidRequest
 from wsclean_workerd.logs import Output
-from wsclean_workerd.model import Reason
+from wsclean_workerd.model import JobState, Reason
 from wsclean_workerd.rpc_errors import streaming, unary
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 from wsclean_workerd_api.v1 import worker_pb2_grpc
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from wsclean_workerd.config import Config
     from wsclean_workerd.logs import Chunk, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
+    from wsclean_workerd.storage import Storage
     from wsclean_workerd.supervisor import Supervisor
     from wsclean_workerd.ties import Ties
 
@@ -60,6 +62,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         supervisor: Who knows the jobs.
         announcer: Who tells of changes.
         condition: Returns the condition of the runtime.
+        storage: What is known of the storage that jobs use.
         outputs: What jobs write.
         ties: The jobs that are to end with a call.
     """
@@ -72,6 +75,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         supervisor: Supervisor,
         announcer: Announcer,
         condition: Callable[[], RuntimeCondition],
+        storage: Storage,
         outputs: Outputs,
         ties: Ties,
     ) -> None:
@@ -80,6 +84,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._supervisor = supervisor
         self._announcer = announcer
         self._condition = condition
+        self._storage = storage
         self._outputs = outputs
         self._ties = ties
 
@@ -134,7 +139,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     ) -> pb.GetJobResponse:
         del context
         job = await self._supervisor.get(job_id_from_proto(request.id))
-        return pb.GetJobResponse(job=job_to_proto(job))
+        return pb.GetJobResponse(job=self._to_proto(job))
 
     @unary
     async def ListJobs(  # noqa: N802, D102
@@ -155,7 +160,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             # One more than asked for tells whether there is another page.
             limit=size + 1,
         )
-        messages = _fitting(job_to_proto(job) for job in jobs[:size])
+        messages = _fitting(self._to_proto(job) for job in jobs[:size])
         more = len(jobs) > len(messages)
         return pb.ListJobsResponse(jobs=messages, next_page_token=messages[-1].id if more else "")
 
@@ -238,6 +243,12 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             refusing=reason_to_proto(self._supervisor.refusing),
             programs=self._config.jobs.programs,
         )
+
+    def _to_proto(self, job: Job) -> pb.Job:
+        """A job as the interface tells it, with why it waits if that can be said."""
+        if job.state is JobState.QUEUED and job.reason is None:
+            job = replace(job, reason=self._storage.why(self._storage.touched(job.order)))
+        return job_to_proto(job)
 
     def _runtime_status(self) -> pb.RuntimeStatus:
         condition = self._condition()

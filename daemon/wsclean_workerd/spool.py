@@ -39,6 +39,7 @@ RUNNER = "runner.sh"
 WRAPPER = "wrapper.sh"
 _BECOMER = "become.sh"
 KILLER = "kill.sh"
+PROBE = "probe.sh"
 
 _FOLDER_MODE = 0o711
 _FIFO_MODE = 0o660
@@ -235,7 +236,7 @@ class Spool:
         for folder in (self.path, self.path / "jobs", self.path / "runner"):
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             folder.chmod(_FOLDER_MODE)
-        for name in (RUNNER, WRAPPER, _BECOMER, KILLER):
+        for name in (RUNNER, WRAPPER, _BECOMER, KILLER, PROBE):
             self._install(name)
 
     def _install(self, name: str) -> None:
@@ -253,7 +254,7 @@ class Spool:
 
     @property
     def runner_folder(self) -> Path:
-        """The folder of the scripts, and of the FIFOs of each runner."""
+        """The folder of the scripts, and of the FIFOs of each runner and probe."""
         return self.path / "runner"
 
     def job(self, job_id: JobId) -> JobFolder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from wsclean_workerd.command import CommandRules
     from wsclean_workerd.journal import Journal
     from wsclean_workerd.model import RuntimeCondition
+    from wsclean_workerd.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +57,13 @@ class Supervisor:
         journal: Where jobs are remembered.
         announcer: Who wants to know of changes.
         condition: Returns the condition of the runtime.
+        storage: What is known of the storage that jobs use.
+        probe: Called with mounts whose storage is about to be used.
         expect_holder: Called with each tied job that some call should hold.
         changed: Called when the number of jobs in some state may have changed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it stands between, keyword-only
         self,
         *,
         rules: CommandRules,
@@ -68,6 +72,8 @@ class Supervisor:
         journal: Journal,
         announcer: Announcer,
         condition: Callable[[], RuntimeCondition],
+        storage: Storage,
+        probe: Callable[[Collection[str]], None],
         expect_holder: Callable[[JobId], None],
         changed: Callable[[], None],
     ) -> None:
@@ -77,6 +83,8 @@ class Supervisor:
         self._journal = journal
         self._announcer = announcer
         self._condition = condition
+        self._storage = storage
+        self._probe = probe
         self._expect_holder = expect_holder
         self._changed = changed
         self._timers = Timers(self._deadline)
@@ -87,7 +95,7 @@ class Supervisor:
         self._jobs: dict[JobId, Job] = {}
         self._written: dict[JobId, Job] = {}
         self._counts: Counter[JobState] = Counter()
-        self._waiting: dict[JobId, None] = {}
+        self._waiting = scheduler.WaitingLine()
         self._on_slot: set[JobId] = set()
         self._tasks: set[asyncio.Task[Job]] = set()
 
@@ -185,8 +193,11 @@ class Supervisor:
     def _admitted(self, job: Job) -> tuple[Job, list[Instruction]]:
         """Let a new job start at once if it can, so that it is written only once."""
         condition = self._condition()
-        if condition.ready and not self._waiting and len(self._on_slot) < self.slots:
-            return step(job, JobChosen(job.submitted, condition.container), self._patience)
+        if condition.ready and len(self._on_slot) < self.slots:
+            touched = self._storage.touched(job.order)
+            unproven = self._unproven(touched | self._waiting.mounts())
+            if touched.isdisjoint(unproven) and not any(self._waiting.passing(unproven)):
+                return step(job, JobChosen(job.submitted, condition.container), self._patience)
         return job, recover(job, job.submitted, self._patience)
 
     def _withdraw(self, job: Job) -> None:
@@ -320,13 +331,9 @@ class Supervisor:
         self._count(job, 1)
         self._jobs[job.id] = job
         if job.state is JobState.QUEUED:
-            back = bool(self._waiting) and next(reversed(self._waiting)) > job.id
-            self._waiting[job.id] = None
-            if back:
-                # One that could not be started keeps its place.
-                self._waiting = dict.fromkeys(sorted(self._waiting))
+            self._waiting.add(job.id, self._storage.touched(job.order))
         else:
-            self._waiting.pop(job.id, None)
+            self._waiting.discard(job.id)
         if job.on_slot:
             self._on_slot.add(job.id)
         else:
@@ -341,11 +348,17 @@ class Supervisor:
     def _schedule(self) -> None:
         self._changed()
         condition = self._condition()
-        if not condition.ready or self._closing:
+        if not condition.ready or self._closing or len(self._on_slot) >= self.slots:
             return
-        chosen = scheduler.admit(self._waiting, taken=len(self._on_slot), slots=self.slots)
+        passing = self._waiting.passing(self._unproven(self._waiting.mounts()))
+        chosen = scheduler.admit(passing, taken=len(self._on_slot), slots=self.slots)
         for job_id in chosen:
             self.handle(job_id, JobChosen(clock.now(), condition.container))
+
+    def _unproven(self, mounts: frozenset[str]) -> frozenset[str]:
+        """Those of some mounts that nothing can be started on yet; they are asked to answer."""
+        self._probe(mounts)
+        return self._storage.unproven(mounts, time.monotonic())
 
     def _deadline(self, job_id: JobId, timer: Timer) -> None:
         self.handle(job_id, DeadlinePassed(clock.now(), timer))

@@ -51,9 +51,11 @@ from wsclean_workerd.output_guard import OutputGuard
 from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.runtime.native import NativeRuntime
 from wsclean_workerd.spool import JobFolder, Spool
+from wsclean_workerd.storage import Storage
 from wsclean_workerd.supervisor import Supervisor
 from wsclean_workerd.watcher import Watcher
 
+NO_STORAGE = Storage((), timeout=1, proof_age=1)
 PATIENCE = Patience(start=0.5, grace=0.3, kill=0.5, rekill=0.5, refusals=2)
 CANCEL = Reason("CANCELLED", "was cancelled")
 LIMIT = 1000000
@@ -132,6 +134,8 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         journal=journal,
         announcer=announcer,
         condition=lambda: keeper.condition,
+        storage=NO_STORAGE,
+        probe=lambda _: None,
         expect_holder=lambda _: None,
         changed=lambda: None,
     )
@@ -381,6 +385,8 @@ async def test_after_a_reboot_times_are_on_the_new_clock_for_good(
             journal=parts.journal,
             announcer=Announcer(),
             condition=lambda: RuntimeCondition(ready=False),
+            storage=NO_STORAGE,
+            probe=lambda _: None,
             expect_holder=lambda _: None,
             changed=lambda: None,
         )

@@ -83,6 +83,9 @@ class FaultyRuntime:
     def suspect(self) -> None:
         self.real.suspect()
 
+    async def start_aside(self, command: list[str]) -> None:
+        await self.real.start_aside(command)
+
     async def signal(self, job: Job, signal: Signal) -> None:
         if self.signals:
             raise self.signals.pop(0)

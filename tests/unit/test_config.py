@@ -100,7 +100,7 @@ def refuse(read: Loader, file: Path) -> Refusal:
 def with_key(key: str, value: str) -> str:
     """A configuration for root that can be used, but for one key perhaps."""
     section, _, name = key.rpartition(".")
-    parts = ("", "docker", "socket", "jobs", "history", "mounts.0")
+    parts = ("", "docker", "socket", "jobs", "storage", "history", "mounts.0")
     lines: dict[str, list[str]] = {part: [] for part in parts}
     lines[section].append(f"{name} = {value}")
     if key != "jobs.run_as":
@@ -152,6 +152,8 @@ VALID: list[tuple[str, str, object]] = [
     ("jobs.output_limit", '"100MiB"', 104857600),
     ("jobs.output_limit", "4096", 4096),
     ("jobs.output_limit", '"none"', None),
+    ("storage.probe_timeout", '"1m"', 60.0),
+    ("storage.proof_age", "2", 2.0),
     ("history.keep", "0", 0),
     ("history.keep_age", '"7d"', 604800.0),
     ("mounts.0.host", '"/stage/"', "/stage"),
@@ -209,6 +211,8 @@ INVALID: list[tuple[str, str, str]] = [
     ("jobs.output_limit", '"1GB"', 'a text such as "100MiB"'),
     ("jobs.output_limit", "true", 'a text such as "100MiB"'),
     ("jobs.output_limit", "0", "expected greater than 0"),
+    ("storage.probe_timeout", "0", "expected greater than 0"),
+    ("storage.proof_age", '"none"', f"{DURATION}, got 'none'"),
     ("history.keep", "-1", "expected greater than or equal to 0"),
     ("history.keep_age", '"none"', f"{DURATION}, got 'none'"),
     ("mounts.0.host", '"stage"', "expected an absolute path, got 'stage'"),
@@ -238,7 +242,7 @@ def test_an_invalid_value_is_refused_and_named(
 
 
 def keys(schema: type[BaseModel] = Config, prefix: str = "") -> set[str]:
-    sections = {"docker", "socket", "jobs", "history"}
+    sections = {"docker", "socket", "jobs", "storage", "history"}
     found = set()
     for name, each in schema.model_fields.items():
         if name == "mounts":

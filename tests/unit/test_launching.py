@@ -14,6 +14,7 @@ from wsclean_workerd.runtime.container import ContainerRecipe
 from wsclean_workerd.runtime.launching import (
     kill_command,
     mark_value,
+    probe_command,
     runner_command,
     switch_user,
     wrapper_command,
@@ -70,6 +71,16 @@ def test_the_runner_is_told_where_everything_is() -> None:
         f"{scripts}/abc",
         "/inside/spool/jobs",
         scripts,
+    ]
+
+
+def test_a_probe_is_told_its_folder_and_its_mount() -> None:
+    nobody_else = User(uid=os.geteuid(), gid=os.getegid())
+    scripts = "/inside/spool/runner"
+    assert probe_command(SPOOL, "abc", "/data", nobody_else)[1:] == [
+        f"{scripts}/probe.sh",
+        f"{scripts}/abc",
+        "/data",
     ]
 
 

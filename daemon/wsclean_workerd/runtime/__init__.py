@@ -72,6 +72,15 @@ class Runtime(Protocol):
         """Take note that starts that were handed over do not happen."""
         ...
 
+    async def start_aside(self, command: list[str]) -> None:
+        """Start a command of the daemon's own where jobs run, and do not wait for it.
+
+        Raises:
+            RuntimeUnavailable: If it cannot be started at present.
+            LaunchRefused: If it never can.
+        """
+        ...
+
     async def signal(self, job: Job, signal: Signal) -> None:
         """Send a signal to every process of a job; returns when it has been sent.
 

@@ -166,6 +166,13 @@ class DockerRuntime:
         """Take note that starts do not happen; see `Runtime.suspect`."""
         self._runners.give_up()
 
+    async def start_aside(self, command: list[str]) -> None:
+        """Start a command of the daemon's own in the container; see `Runtime.start_aside`."""
+        try:
+            await self._execute(self._container, command, user=self._own)
+        except EngineRefused as error:
+            raise _unavailable(error) from None
+
     async def signal(self, job: Job, signal: Signal) -> None:
         """Have the killer run by the runner, or by the engine; see `Runtime.signal`."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.accounts import is_another
-from wsclean_workerd.spool import KILLER, RUNNER, WRAPPER
+from wsclean_workerd.spool import KILLER, PROBE, RUNNER, WRAPPER
 
 if TYPE_CHECKING:
     from wsclean_workerd.events import Signal
@@ -69,6 +69,24 @@ def runner_command(spool: Spool, name: str) -> list[str]:
         f"{spool.runner_inside}/{name}",
         spool.jobs_inside,
         spool.runner_inside,
+    ]
+
+
+def probe_command(spool: Spool, name: str, mount: str, user: User) -> list[str]:
+    """The command that starts the probe of a mount, for the daemon's own user.
+
+    Args:
+        spool: Where its folder is.
+        name: The name of its folder.
+        mount: The mount as a job sees it.
+        user: Whom jobs run as.
+    """
+    return [
+        "/bin/sh",
+        spool.script_inside(PROBE),
+        f"{spool.runner_inside}/{name}",
+        mount,
+        *switch_user(user),
     ]
 
 

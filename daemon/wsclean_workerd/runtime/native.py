@@ -102,6 +102,10 @@ class NativeRuntime:
         """Take note that starts do not happen; see `Runtime.suspect`."""
         self._runners.give_up()
 
+    async def start_aside(self, command: list[str]) -> None:
+        """Start a command of the daemon's own; see `Runtime.start_aside`."""
+        await self._start_script(command)
+
     async def signal(self, job: Job, signal: Signal) -> None:
         """Run the killer as the job's user; see `Runtime.signal`."""
         try:

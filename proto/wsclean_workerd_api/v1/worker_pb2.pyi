@@ -252,7 +252,9 @@ class Job(google.protobuf.message.Message):
 
     @property
     def reason(self) -> global___Reason:
-        """Why it ended as it did, or why it is being stopped. Absent before."""
+        """Why it ended as it did, or why it is being stopped. Of a job that waits, in the answers
+        of GetJob and ListJobs: what it waits for other than a slot, STORAGE_HUNG for example.
+        """
 
     @property
     def submit_time(self) -> google.protobuf.timestamp_pb2.Timestamp:

@@ -1,0 +1,111 @@
+"""Storage that hangs under one of two mounts, for real: a filesystem that does not answer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from support.daemon import DEADLINE
+from support.docker_daemon import DockerDaemon
+from support.storage import HangingStorage, hanging_storage
+from wsclean_client import JobHandle, JobState, WSCleanClient
+from wsclean_workerd_api.v1 import worker_pb2 as pb
+from wsclean_workerd_api.v1 import worker_pb2_grpc
+
+SETTINGS = """
+[[mounts]]
+host = "{mount}"
+container = "/slow"
+[storage]
+probe_timeout = 1
+proof_age = 0.1
+"""
+RPC_SECONDS = 0.1
+
+
+@pytest.fixture
+def storage() -> Iterator[HangingStorage]:
+    with hanging_storage() as storage:
+        yield storage
+
+
+@pytest.fixture
+def host(storage: HangingStorage, idle_daemon: DockerDaemon) -> Iterator[DockerDaemon]:
+    """A daemon with two mounts, /data and /slow, that is ready."""
+    idle_daemon.extra = SETTINGS.format(mount=storage.mount)
+    try:
+        idle_daemon.start()
+        yield idle_daemon
+    finally:
+        # Before the daemon and its containers are to end.
+        storage.release()
+
+
+def await_condition(client: WSCleanClient, code: str | None) -> str:
+    """Wait until the daemon says what is the matter, or that nothing is."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        condition = client.status().runtime.condition
+        if (condition.code if condition else None) == code:
+            return condition.message if condition else ""
+        assert time.monotonic() < deadline, f"expected {code}, the condition is {condition}"
+        time.sleep(0.05)
+
+
+def submit(daemon: DockerDaemon, script: str, folder: Path, *paths: Path) -> JobHandle:
+    """Submit a job without looking at its paths, which the client's own way would hang on."""
+    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+        spec = pb.JobSpec(
+            command=["sh", "-c", script, *map(str, paths)], working_directory=str(folder)
+        )
+        answer = worker_pb2_grpc.WorkerServiceStub(channel).SubmitJob(
+            pb.SubmitJobRequest(spec=spec), timeout=DEADLINE
+        )
+    return daemon.client().job(answer.job.id)
+
+
+def cat(daemon: DockerDaemon, folder: Path) -> JobHandle:
+    """Submit a job that reads a file of a folder."""
+    return submit(daemon, "cat file", folder)
+
+
+def test_jobs_on_storage_that_hangs_wait_and_others_pass(
+    host: DockerDaemon, storage: HangingStorage
+) -> None:
+    for folder in (storage.behind, host.data):
+        (folder / "file").write_text("read\n", encoding="utf-8")
+    with host.client() as client:
+        assert cat(host, storage.mount).result(timeout=DEADLINE).stdout == "read\n"
+        storage.hang()
+        # Until its last answer counts no longer.
+        time.sleep(0.2)
+        # By its working directory, and by a path only.
+        stuck = [cat(host, storage.mount)]
+        stuck.append(submit(host, 'cat "$0"', host.data, storage.mount / "file"))
+        message = await_condition(client, "STORAGE_HUNG")
+        assert str(storage.mount) in message
+        for _ in range(3):
+            assert cat(host, host.data).result(timeout=DEADLINE).stdout == "read\n"
+        for job in stuck:
+            shown = job.refresh()
+            assert shown.state is JobState.QUEUED
+            assert shown.reason is not None
+            assert shown.reason.code == "STORAGE_HUNG"
+        assert client.status().slots_used == 0
+        took = []
+        for _ in range(20):
+            start = time.monotonic()
+            client.status()
+            client.list()
+            stuck[0].refresh()
+            took.append((time.monotonic() - start) / 3)
+        assert statistics.median(took) < RPC_SECONDS
+        storage.release()
+        for job in stuck:
+            assert job.result(timeout=DEADLINE).stdout == "read\n"
+        await_condition(client, None)

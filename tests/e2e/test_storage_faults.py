@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from support.daemon import DEADLINE
+from support.daemon import DEADLINE, await_line
 from support.docker_daemon import DockerDaemon
 from support.storage import HangingStorage, hanging_storage
 from wsclean_client import JobHandle, JobState, WSCleanClient
@@ -26,6 +27,7 @@ probe_timeout = 1
 proof_age = 0.1
 """
 RPC_SECONDS = 0.1
+STOP_SECONDS = 5
 
 
 @pytest.fixture
@@ -55,6 +57,14 @@ def await_condition(client: WSCleanClient, code: str | None) -> str:
             return condition.message if condition else ""
         assert time.monotonic() < deadline, f"expected {code}, the condition is {condition}"
         time.sleep(0.05)
+
+
+def await_stuck(daemon: DockerDaemon) -> None:
+    """Wait until a process of the container waits for storage and cannot be ended."""
+    deadline = time.monotonic() + DEADLINE
+    # Its state is D only once somebody tries to end it.
+    while "request_wait" not in daemon.docker("top", daemon.name, "-eo", "pid,wchan:30"):
+        assert time.monotonic() < deadline, "no process waits for storage"
 
 
 def submit(daemon: DockerDaemon, script: str, folder: Path, *paths: Path) -> JobHandle:
@@ -109,3 +119,45 @@ def test_jobs_on_storage_that_hangs_wait_and_others_pass(
         for job in stuck:
             assert job.result(timeout=DEADLINE).stdout == "read\n"
         await_condition(client, None)
+
+
+def test_a_container_that_cannot_end_is_retired_and_gone_when_storage_is_back(
+    host: DockerDaemon, storage: HangingStorage
+) -> None:
+    (storage.behind / "file").write_text("read\n", encoding="utf-8")
+    with host.client() as client:
+        job = submit(host, "echo up; while cat file; do :; done", storage.mount)
+        await_line(host.spool / "jobs" / job.id / "stdout", "up")
+        storage.hang()
+        await_stuck(host)
+        stuck = host.container()
+        with pytest.raises(subprocess.CalledProcessError):
+            host.docker("kill", host.name)
+        # The engine says that it still runs.
+        assert host.docker("inspect", "--format", "{{.State.Running}}", stuck) == "true"
+        assert submit(host, "echo ran", host.data).result(timeout=DEADLINE).stdout == "ran\n"
+        assert host.container() != stuck
+        job.cancel()
+        lost = job.wait(timeout=DEADLINE)
+        assert lost.state is JobState.LOST
+        assert lost.reason is not None
+        assert lost.reason.code == "UNKILLABLE"
+        assert job.refresh().lingering
+        assert client.status().slots_used == 1
+        begun = time.monotonic()
+        assert host.stop() == 0
+        assert time.monotonic() - begun < STOP_SECONDS
+    # What could not be removed is removed by the next daemon.
+    host.start()
+    with host.client() as client:
+        assert job.refresh().lingering
+        assert stuck in host.docker("ps", "-aq", "--no-trunc")
+        storage.release()
+        deadline = time.monotonic() + DEADLINE
+        while stuck in host.docker("ps", "-aq", "--no-trunc"):
+            assert time.monotonic() < deadline, host.log
+            time.sleep(0.2)
+        while client.status().slots_used:
+            assert time.monotonic() < deadline, host.log
+            time.sleep(0.05)
+        assert submit(host, "cat file", storage.mount).result(timeout=DEADLINE).stdout == "read\n"

@@ -19,6 +19,7 @@ from wsclean_workerd.runtime.container import (
 )
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
 from wsclean_workerd.runtime.launching import kill_command, wrapper_command
+from wsclean_workerd.runtime.retired import RetiredContainers, retired_name
 from wsclean_workerd.runtime.runner import Runners, RunnerUnavailable, no_runner
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ class DockerRuntime:
         self._propagation = "rslave"
         self._runners = Runners(spool, disk)
         self._container: str | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._swept = False
+        self._retired = RetiredContainers(engine, instance)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -92,9 +92,7 @@ class DockerRuntime:
         """Adopt the container, or make it; see `Runtime.ensure`."""
         try:
             condition = await self._ensure(busy=busy)
-            if not self._swept:
-                await self._sweep()
-                self._swept = True
+            await self._retired.find(apart_from=self._container)
             reason = await self._ensure_runner()
         except EngineRefused as error:
             raise _unavailable(error) from None
@@ -115,6 +113,13 @@ class DockerRuntime:
         except EngineRefused as error:
             if _EXEC_FAILED not in str(error):
                 raise
+            if container is not None and await self._init_is_gone(container):
+                await self._retire(container)
+                raise RuntimeUnavailable(
+                    "CONTAINER_STUCK",
+                    f"container {container[:12]} was killed and cannot end, because a process in "
+                    "it waits for storage that hangs: another one takes over",
+                ) from None
             # There is no shell, for example. Each job is told so when its turn comes.
             return no_runner(str(error))
         return no_runner(f"the image lacks {', '.join(missing)}") if missing else None
@@ -189,6 +194,9 @@ class DockerRuntime:
             # As the job's own user it can hit nobody else's processes.
             await self._execute(job.container, command, user=f"{user.uid}:{user.gid}")
         except EngineRefused as error:
+            if job.container is not None and await self._init_is_gone(job.container):
+                # With the main process the kernel has sent KILL to all others.
+                return
             raise _unavailable(error) from None
 
     async def explain_loss(self, container: str | None) -> Reason:
@@ -220,8 +228,7 @@ class DockerRuntime:
     async def close(self) -> None:
         """Let go of the engine and the runner; the container and its jobs go on."""
         self._runners.drop()
-        for task in self._retiring:
-            task.cancel()
+        self._retired.close()
         self._engine.close()
 
     # -- the container -----------------------------------------------------------
@@ -343,30 +350,9 @@ class DockerRuntime:
         if found is None:
             return
         retired: str = found["Id"]
-        new_name = f"{self._name}-retired-{retired[:12]}"
+        new_name = retired_name(self._name, retired)
         await self._engine.call(lambda client: client.rename(retired, new_name))
-        self._remove_later(retired)
-
-    async def _sweep(self) -> None:
-        """Remove what an earlier daemon retired and could not remove."""
-        filters = {"label": f"{LABEL_INSTANCE}={self._instance}"}
-        found = await self._engine.call(lambda it: it.containers(all=True, filters=filters))
-        for each in found:
-            # By name as well: one that was renamed by hand may have jobs in it.
-            retired = any("-retired-" in name for name in each["Names"] or [])
-            if retired and each["Id"] != self._container:
-                self._remove_later(each["Id"])
-
-    def _remove_later(self, container: str) -> None:
-        task = asyncio.create_task(self._remove(container), name=f"remove {container[:12]}")
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
-
-    async def _remove(self, container: str) -> None:
-        try:
-            await self._engine.call(lambda it: it.remove_container(container, force=True, v=True))
-        except (RuntimeUnavailable, EngineRefused) as error:
-            log.warning("cannot remove the retired container %s yet: %s", container[:12], error)
+        self._retired.remove(retired)
 
     async def _inspect(self, container: str) -> Any:
         try:
@@ -375,6 +361,21 @@ class DockerRuntime:
             if error.status == _NOT_FOUND:
                 return None
             raise
+
+    async def _init_is_gone(self, container: str) -> bool:
+        """Whether a container that the engine says runs has lost its main process.
+
+        The kernel lets that end only after all others, and one may wait for storage.
+        """
+        found = await self._inspect(container)
+        if found is None or not found["State"]["Running"]:
+            return False
+        listed = await self._engine.call(lambda it: it.top(container, "-eo pid,stat"))
+        init = str(found["State"]["Pid"])
+        if any(pid == init and stat[0] not in "ZX" for pid, stat in listed["Processes"]):
+            return False
+        # One that simply ends is about to be known to have ended.
+        return not await self._engine.until_stopped(container, at_most=_DEATH_SECONDS)
 
     async def _runs(self, container: str | None) -> bool:
         found = None if container is None else await self._inspect(container)

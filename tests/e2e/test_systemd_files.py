@@ -13,7 +13,7 @@ import pytest
 from support.daemon import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
-HOST = ROOT / "daemon" / "wsclean_workerd" / "host"
+HOST = ROOT / "systemd"
 UNIT = HOST / "wsclean-workerd.service"
 
 

@@ -50,8 +50,8 @@ def main() -> None:
         for line in str(error).splitlines():
             if in_journal:
                 log.critical("%s", line)
-                continue
-            print(f"wsclean-workerd: error: {line}", file=sys.stderr)  # noqa: T201
+            else:
+                print(f"wsclean-workerd: error: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_CANNOT_START)
     finally:
         logging.shutdown()

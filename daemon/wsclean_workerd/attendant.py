@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from wsclean_workerd import clock
 from wsclean_workerd.command import script
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from wsclean_workerd.watcher import Watcher
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # A start takes milliseconds. One that takes this long was handed to something that
 # does nothing.
@@ -169,8 +167,7 @@ class Attendant:
         await self._resolve(job, Reason(error.code, str(error)), refused=False)
 
     async def _resolve(self, job: Job, reason: Reason, *, refused: bool) -> None:
-        folder = self._spool.job(job.id)
-        if await self._patiently(job.id, "claim", folder.claim, job.launch):
+        if await self._claim(job):
             self._claimed.add(job.last_launch)
             self._watcher.stop(job.last_launch)
             self._runtime.release(job, reusable=False)
@@ -178,15 +175,14 @@ class Attendant:
         else:
             self.attach(job)
 
-    async def _patiently(
-        self, job_id: JobId, what: str, work: Callable[..., T], *args: object
-    ) -> T:
-        """Do something on the state disk, again and again until the disk lets it be done."""
+    async def _claim(self, job: Job) -> bool:
+        """Try to claim a start, again and again until the disk lets that be settled."""
+        folder = self._spool.job(job.id)
         for pause in pauses():
             try:
-                return await self._disk.run(work, *args)
+                return await self._disk.run(folder.claim, job.launch)
             except OSError as error:
-                log.error("cannot %s job %s: %s", what, job_id, error, extra={"job": job_id})
+                log.error("cannot claim job %s: %s", job.id, error, extra={"job": job.id})
             await asyncio.sleep(pause)
         raise AssertionError("the pauses have no end")
 

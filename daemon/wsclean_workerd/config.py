@@ -386,13 +386,12 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
     Args:
         location: The table's path; that of a mount has its number behind it.
     """
-    sections: dict[tuple[str | int, ...], type[BaseModel]] = {
-        ("docker",): DockerSection,
-        ("socket",): SocketSection,
-        ("jobs",): JobsSection,
-        ("storage",): StorageSection,
-        ("history",): HistorySection,
-    }
     if location[:1] == ("mounts",):
         return list(MountSection.model_fields)
-    return list(sections.get(location, Config).model_fields)
+    sections: dict[tuple[str | int, ...], object] = {
+        (name,): field.annotation for name, field in Config.model_fields.items()
+    }
+    section = sections.get(location)
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return list(section.model_fields)
+    return list(Config.model_fields)

@@ -123,7 +123,7 @@ class Daemon:
             announcer=announcer,
             condition=lambda: keeper.condition,
             storage=storage,
-            probe=probes.ask,
+            unproven=probes.unproven,
             expect_holder=ties.expect,
             changed=self._tell_status_soon,
         )

@@ -17,6 +17,8 @@ UNIT = "wsclean-workerd.service"
 TEMPLATE = "wsclean-workerd@.service"
 """The unit of all further instances."""
 
+_UNITS = "/etc/systemd/system"
+
 STATE = "/var/lib/wsclean-workerd"
 """Where journal and jobs are, followed by "-NAME" for an instance; nothing removes it."""
 
@@ -47,6 +49,11 @@ def unit_name(instance: str | None) -> str:
     return UNIT if instance is None else f"wsclean-workerd@{instance}.service"
 
 
+def unit_path(instance: str | None) -> str:
+    """The file of the unit of an instance; all that have a name share one."""
+    return f"{_UNITS}/{UNIT if instance is None else TEMPLATE}"
+
+
 def service_files(programs: str) -> list[HostFile]:
     """The files of the service itself, which hold nothing that a person edits.
 
@@ -54,8 +61,8 @@ def service_files(programs: str) -> list[HostFile]:
         programs: The folder of the daemon's program.
     """
     return [
-        HostFile(f"/etc/systemd/system/{UNIT}", _unit(programs)),
-        HostFile(f"/etc/systemd/system/{TEMPLATE}", _template(programs)),
+        HostFile(f"{_UNITS}/{UNIT}", _unit(programs)),
+        HostFile(f"{_UNITS}/{TEMPLATE}", _template(programs)),
         HostFile("/etc/sysusers.d/wsclean-workerd.conf", _read("sysusers.d/wsclean-workerd.conf")),
         HostFile("/etc/tmpfiles.d/wsclean-workerd.conf", _read("tmpfiles.d/wsclean-workerd.conf")),
     ]
@@ -76,7 +83,7 @@ def config_file(instance: str | None) -> HostFile:
 
 def native_file(instance: str | None) -> HostFile:
     """What gives the unit of an instance the room that jobs on the host itself need."""
-    folder = f"/etc/systemd/system/{unit_name(instance)}.d"
+    folder = f"{_UNITS}/{unit_name(instance)}.d"
     return HostFile(f"{folder}/wsclean-native.conf", _read("native.conf"))
 
 

@@ -90,14 +90,19 @@ class Host:
         self.say("kept", f"{file.path}, which was edited; the new one is {beside}")
         self.write(HostFile(beside, file.text))
 
+    def has_link(self, path: str) -> bool:
+        """Whether there is a symbolic link of ours: to a program of the same name."""
+        link = self.at(path)
+        return link.is_symlink() and link.readlink().name == link.name
+
     def link(self, path: str, target: str) -> None:
         """Have a symbolic link, unless something else has the name."""
         link = self.at(path)
-        if link.is_symlink() and link.readlink().name == link.name:
+        if self.has_link(path):
             if str(link.readlink()) == target:
                 self.say("unchanged", path)
                 return
-        elif link.is_symlink() or link.exists():
+        elif os.path.lexists(link):
             self.say("kept", f"{path}, which is not ours: put {Path(target).parent} on the PATH")
             return
         self.say("linked", f"{path} to {target}")
@@ -199,7 +204,7 @@ def uninstall(host: Host, instance: str | None) -> None:
     instances = [None, *_instances(host)] if instance is None else [instance]
     booted = host.live and _booted()
     if booted:
-        known = [each for each in instances if host.text(_unit_path(each)) is not None]
+        known = [each for each in instances if host.text(host_files.unit_path(each)) is not None]
         for each in known:
             host.run("systemctl", "disable", "--now", host_files.unit_name(each))
         if instance is None:
@@ -210,7 +215,7 @@ def uninstall(host: Host, instance: str | None) -> None:
     if instance is None:
         for file in host_files.service_files(""):
             host.remove(file.path)
-        if host.at(LINK).is_symlink() and host.at(LINK).readlink().name == Path(LINK).name:
+        if host.has_link(LINK):
             host.remove(LINK)
     if booted:
         host.run("systemctl", "daemon-reload")
@@ -238,11 +243,6 @@ def _instances(host: Host) -> list[str]:
     ]
     names = {re.sub(r"wsclean-workerd[-@](.*)\.(toml|service)", r"\1", path.name) for path in found}
     return sorted(filter(host_files.is_instance, names))
-
-
-def _unit_path(instance: str | None) -> str:
-    name = host_files.UNIT if instance is None else host_files.TEMPLATE
-    return f"/etc/systemd/system/{name}"
 
 
 def _programs(host: Host) -> str:

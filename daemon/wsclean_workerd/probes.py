@@ -12,10 +12,12 @@ import logging
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
+from wsclean_workerd.runtime.fifos import make_fifos, open_fifo
 from wsclean_workerd.runtime.launching import probe_command
 from wsclean_workerd.tasks import complain, pauses
 
@@ -27,15 +29,25 @@ if TYPE_CHECKING:
     from wsclean_workerd.model import Mount, User
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import Spool
-    from wsclean_workerd.storage import Storage
+    from wsclean_workerd.storage import Storage, Touched
 
 log = logging.getLogger(__name__)
 
 _HELLO_SECONDS = 10.0
 # So that storage that hangs is known even if nobody wants to start a job on it.
 _IDLE_SECONDS = 30.0
-_FOLDER_MODE = 0o711
-_FIFO_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What all probes have in common; see `StorageProbes`."""
+
+    storage: Storage
+    spool: Spool
+    disk: Disk
+    runtime: Runtime
+    user: User
+    changed: Callable[[], None]
 
 
 class StorageProbes:
@@ -61,11 +73,7 @@ class StorageProbes:
         changed: Callable[[], None],
     ) -> None:
         self._storage = storage
-        self._spool = spool
-        self._disk = disk
-        self._runtime = runtime
-        self._user = user
-        self._changed = changed
+        self._around = _Surroundings(storage, spool, disk, runtime, user, changed)
         self._place: str | None = None
         self._probes: dict[str, _Probe] = {}
 
@@ -80,13 +88,20 @@ class StorageProbes:
         self._place = place
         for probe in self._probes.values():
             probe.drop()
-        self._probes = {mount.container: _Probe(self, mount) for mount in self._storage.mounts}
+        mounts = self._storage.mounts
+        self._probes = {mount.container: _Probe(mount, self._around) for mount in mounts}
 
-    def ask(self, mounts: Collection[str]) -> None:
-        """Ask those of some mounts that are due."""
-        for each in self._storage.due(mounts, time.monotonic()):
+    def unproven(self, mounts: Collection[str]) -> Touched:
+        """Those of some mounts that no job may be started on yet; they are asked to answer.
+
+        Args:
+            mounts: The mounts, each by its folder in the container.
+        """
+        now = time.monotonic()
+        for each in self._storage.due(mounts, now):
             if each in self._probes:
                 self._probes[each].ask()
+        return self._storage.unproven(mounts, now)
 
     async def close(self) -> None:
         """Let go of the probes, which end when they can."""
@@ -98,13 +113,13 @@ class _Probe:
     """The probe of one mount, made anew when it is gone.
 
     Args:
-        all_probes: What all of them have in common.
         mount: The mount.
+        around: What all of them have in common.
     """
 
-    def __init__(self, all_probes: StorageProbes, mount: Mount) -> None:
-        self._all = all_probes
-        self._storage = all_probes._storage  # noqa: SLF001 - it is a part of it
+    def __init__(self, mount: Mount, around: _Surroundings) -> None:
+        self._around = around
+        self._storage = around.storage
         self._mount = mount.container
         self._host = mount.host
         self._requests = -1
@@ -120,7 +135,7 @@ class _Probe:
         return self._task
 
     def ask(self) -> None:
-        """Ask, unless it has not come up yet or has still to answer."""
+        """Ask, unless it has not come up yet."""
         if self._requests < 0:
             return
         # A name that nobody has ever looked up is in no cache.
@@ -138,20 +153,20 @@ class _Probe:
             except (OSError, RuntimeUnavailable, LaunchRefused) as error:
                 log.warning("cannot tell whether the storage of %s answers: %s", self._host, error)
             self._storage.unwatched(self._mount)
-            self._all._changed()  # noqa: SLF001
+            self._around.changed()
             await asyncio.sleep(pause)
             self._storage.watched(self._mount)
 
     async def _serve(self) -> None:
         """Have a probe until it is gone."""
-        every = self._all
-        folder = every._spool.runner_folder / f"probe-{os.urandom(6).hex()}"  # noqa: SLF001
-        requests, answers = await every._disk.acquire(_close, _prepare, folder)  # noqa: SLF001
+        around = self._around
+        folder = around.spool.runner_folder / f"probe-{os.urandom(6).hex()}"
+        requests, answers = await around.disk.acquire(_close, _prepare, folder)
         try:
             with AliveWatch(answers) as watch:
                 watch.begin(begun=False)
-                command = probe_command(every._spool, folder.name, self._mount, every._user)  # noqa: SLF001
-                await every._runtime.start_aside(command)  # noqa: SLF001
+                command = probe_command(around.spool, folder.name, self._mount, around.user)
+                await around.runtime.start_aside(command)
                 await self._hello(watch)
                 self._requests = requests
                 self.ask()
@@ -160,9 +175,7 @@ class _Probe:
                 raise RuntimeUnavailable("PROBE_GONE", "the process that asks is gone")
         finally:
             self._requests = -1
-            for timer in (self._deadline, self._idle):
-                if timer is not None:
-                    timer.cancel()
+            self._disarm()
             os.close(requests)
 
     async def _hello(self, watch: AliveWatch) -> None:
@@ -175,33 +188,36 @@ class _Probe:
             raise RuntimeUnavailable("PROBE_SILENT", "the process that asks does not come up")
 
     def _answered(self) -> None:
-        for timer in (self._deadline, self._idle):
-            if timer is not None:
-                timer.cancel()
+        self._disarm()
         hung = self._storage.why([self._mount])
         if self._storage.answered(self._mount, time.monotonic()):
             if hung:
                 log.warning("the storage of %s answers again", self._host)
-            self._all._changed()  # noqa: SLF001
-        loop = asyncio.get_running_loop()
-        self._idle = loop.call_later(_IDLE_SECONDS, self._all.ask, [self._mount])
+            self._around.changed()
+        self._idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._ask_if_due)
+
+    def _ask_if_due(self) -> None:
+        if self._storage.due([self._mount], time.monotonic()):
+            self.ask()
 
     def _overdue(self) -> None:
         if self._storage.overdue(self._mount, time.monotonic()):
             reason = self._storage.why([self._mount])
             log.error("%s", reason.message if reason else "")
-            self._all._changed()  # noqa: SLF001
+            self._around.changed()
+
+    def _disarm(self) -> None:
+        for timer in (self._deadline, self._idle):
+            if timer is not None:
+                timer.cancel()
 
 
 def _prepare(folder: Path) -> tuple[int, int]:
     """Make the FIFOs of a probe; return the ends of the daemon."""
-    folder.mkdir(mode=_FOLDER_MODE)
-    for name in ("requests", "answers"):
-        os.mkfifo(folder / name, _FIFO_MODE)
-    flags = os.O_NONBLOCK | os.O_CLOEXEC
-    requests = os.open(folder / "requests", os.O_RDWR | flags)
+    make_fifos(folder, "requests", "answers")
+    requests = open_fifo(folder / "requests", os.O_RDWR)
     try:
-        return requests, os.open(folder / "answers", os.O_RDONLY | flags)
+        return requests, open_fifo(folder / "answers", os.O_RDONLY)
     except OSError:
         os.close(requests)
         raise

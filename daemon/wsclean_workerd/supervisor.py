@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from wsclean_workerd.command import CommandRules
     from wsclean_workerd.journal import Journal
     from wsclean_workerd.model import RuntimeCondition
-    from wsclean_workerd.storage import Storage
+    from wsclean_workerd.storage import Storage, Touched
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,8 @@ class Supervisor:
         journal: Where jobs are remembered.
         announcer: Who wants to know of changes.
         condition: Returns the condition of the runtime.
-        storage: What is known of the storage that jobs use.
-        probe: Called with mounts whose storage is about to be used.
+        storage: Tells which mounts a job touches.
+        unproven: Returns those of some mounts that nothing can be started on yet.
         expect_holder: Called with each tied job that some call should hold.
         changed: Called when the number of jobs in some state may have changed.
     """
@@ -73,7 +72,7 @@ class Supervisor:
         announcer: Announcer,
         condition: Callable[[], RuntimeCondition],
         storage: Storage,
-        probe: Callable[[Collection[str]], None],
+        unproven: Callable[[Collection[str]], Touched],
         expect_holder: Callable[[JobId], None],
         changed: Callable[[], None],
     ) -> None:
@@ -84,7 +83,7 @@ class Supervisor:
         self._announcer = announcer
         self._condition = condition
         self._storage = storage
-        self._probe = probe
+        self._unproven = unproven
         self._expect_holder = expect_holder
         self._changed = changed
         self._timers = Timers(self._deadline)
@@ -354,11 +353,6 @@ class Supervisor:
         chosen = scheduler.admit(passing, taken=len(self._on_slot), slots=self.slots)
         for job_id in chosen:
             self.handle(job_id, JobChosen(clock.now(), condition.container))
-
-    def _unproven(self, mounts: frozenset[str]) -> frozenset[str]:
-        """Those of some mounts that nothing can be started on yet; they are asked to answer."""
-        self._probe(mounts)
-        return self._storage.unproven(mounts, time.monotonic())
 
     def _deadline(self, job_id: JobId, timer: Timer) -> None:
         self.handle(job_id, DeadlinePassed(clock.now(), timer))

@@ -135,7 +135,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         announcer=announcer,
         condition=lambda: keeper.condition,
         storage=NO_STORAGE,
-        probe=lambda _: None,
+        unproven=lambda _: frozenset(),
         expect_holder=lambda _: None,
         changed=lambda: None,
     )
@@ -386,7 +386,7 @@ async def test_after_a_reboot_times_are_on_the_new_clock_for_good(
             announcer=Announcer(),
             condition=lambda: RuntimeCondition(ready=False),
             storage=NO_STORAGE,
-            probe=lambda _: None,
+            unproven=lambda _: frozenset(),
             expect_holder=lambda _: None,
             changed=lambda: None,
         )

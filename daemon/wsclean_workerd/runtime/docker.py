@@ -20,7 +20,7 @@ from wsclean_workerd.runtime.container import (
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
 from wsclean_workerd.runtime.launching import kill_command, wrapper_command
 from wsclean_workerd.runtime.retired import RetiredContainers, retired_name
-from wsclean_workerd.runtime.runner import Runners, RunnerUnavailable, no_runner
+from wsclean_workerd.runtime.runner import Runners, no_runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NOT_FOUND = 404
 _CONFLICT = 409
 _EXEC_FAILED = "OCI runtime exec failed"
 
@@ -148,13 +147,9 @@ class DockerRuntime:
 
     async def launch(self, job: Job) -> None:
         """Have the job started by the runner, or by the engine; see `Runtime.launch`."""
-        try:
-            # A job belongs to the container that it was given, and so does a runner.
-            if job.container == self._container:
-                await self._runners.current.launch(job)
-                return
-        except RunnerUnavailable as error:
-            log.debug("job %s is started by the engine: %s", job.id, error, extra={"job": job.id})
+        # A job belongs to the container that it was given, and so does a runner.
+        if job.container == self._container and await self._runners.launch(job):
+            return
         command = wrapper_command(self._spool, job)
         try:
             await self._execute(job.container, command, user=self._own)
@@ -180,14 +175,10 @@ class DockerRuntime:
 
     async def signal(self, job: Job, signal: Signal) -> None:
         """Have the killer run by the runner, or by the engine; see `Runtime.signal`."""
-        try:
-            if job.container == self._container:
-                await self._runners.current.signal(self._instance, job, signal)
-                return
-        except RunnerUnavailable as error:
-            log.debug(
-                "job %s gets %s from the engine: %s", job.id, signal, error, extra={"job": job.id}
-            )
+        if job.container == self._container and await self._runners.signal(
+            self._instance, job, signal
+        ):
+            return
         user = job.order.user
         command = kill_command(self._spool, self._instance, job, signal)
         try:
@@ -208,7 +199,7 @@ class DockerRuntime:
             stopped = await self._engine.until_stopped(container, at_most=_DEATH_SECONDS)
             state = (await self._engine.call(lambda it: it.inspect_container(container)))["State"]
         except EngineRefused as error:
-            if error.status == _NOT_FOUND:
+            if error.not_found:
                 return Reason("CONTAINER_REMOVED", f"its container {short} was removed")
             return Reason("CONTAINER_UNKNOWN", f"its container {short} is in doubt: {error}")
         except RuntimeUnavailable as error:
@@ -296,7 +287,7 @@ class DockerRuntime:
         try:
             image = await self._engine.call(lambda client: client.inspect_image(self._image))  # type: ignore[no-untyped-call]
         except EngineRefused as error:
-            if error.status != _NOT_FOUND:
+            if not error.not_found:
                 raise
             raise RuntimeUnavailable(
                 "IMAGE_MISSING",
@@ -358,7 +349,7 @@ class DockerRuntime:
         try:
             return await self._engine.call(lambda client: client.inspect_container(container))
         except EngineRefused as error:
-            if error.status == _NOT_FOUND:
+            if error.not_found:
                 return None
             raise
 
@@ -399,6 +390,6 @@ def _mount_missing(error: EngineRefused) -> RuntimeUnavailable | None:
 
 
 def _unavailable(error: EngineRefused) -> RuntimeUnavailable:
-    if error.status in {_NOT_FOUND, _CONFLICT} or _EXEC_FAILED in str(error):
+    if error.not_found or error.status == _CONFLICT or _EXEC_FAILED in str(error):
         return RuntimeUnavailable("CONTAINER_GONE", f"the container does not run: {error}")
     return RuntimeUnavailable("ENGINE_ERROR", f"the Docker engine cannot do it: {error}")

@@ -29,6 +29,9 @@ T = TypeVar("T")
 _THREADS = 4
 
 
+_NOT_FOUND = 404
+
+
 class EngineRefused(Exception):
     """The engine answered that it cannot do it.
 
@@ -40,6 +43,11 @@ class EngineRefused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def not_found(self) -> bool:
+        """Whether there is no such thing."""
+        return self.status == _NOT_FOUND
 
 
 class Engine:

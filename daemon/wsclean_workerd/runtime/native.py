@@ -15,7 +15,7 @@ from wsclean_workerd.accounts import is_another
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.model import Reason, RuntimeCondition
 from wsclean_workerd.runtime.launching import kill_command, wrapper_command
-from wsclean_workerd.runtime.runner import Runners, RunnerUnavailable, no_runner
+from wsclean_workerd.runtime.runner import Runners, no_runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,12 +86,7 @@ class NativeRuntime:
 
     async def launch(self, job: Job) -> None:
         """Start the wrapper in a session of its own; see `Runtime.launch`."""
-        try:
-            await self._runners.current.launch(job)
-        except RunnerUnavailable as error:
-            log.debug(
-                "job %s is started without the runner: %s", job.id, error, extra={"job": job.id}
-            )
+        if not await self._runners.launch(job):
             await self._start_script(wrapper_command(self._spool, job))
 
     def release(self, job: Job, *, reusable: bool) -> None:
@@ -108,16 +103,7 @@ class NativeRuntime:
 
     async def signal(self, job: Job, signal: Signal) -> None:
         """Run the killer as the job's user; see `Runtime.signal`."""
-        try:
-            await self._runners.current.signal(self._instance, job, signal)
-        except RunnerUnavailable as error:
-            log.debug(
-                "job %s gets %s without the runner: %s",
-                job.id,
-                signal,
-                error,
-                extra={"job": job.id},
-            )
+        if not await self._runners.signal(self._instance, job, signal):
             await self._signal(job, signal)
 
     async def _signal(self, job: Job, signal: Signal) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NOT_FOUND = 404
 _WORD = "-retired-"
 
 
@@ -84,7 +83,7 @@ class RetiredContainers:
                         lambda it: it.remove_container(container, force=True, v=True)
                     )
             except EngineRefused as error:
-                if error.status == _NOT_FOUND:
+                if error.not_found:
                     return
                 self._report(container, error)
             except RuntimeUnavailable as error:

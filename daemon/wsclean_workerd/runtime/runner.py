@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.errors import RuntimeUnavailable
 from wsclean_workerd.model import Reason
+from wsclean_workerd.runtime.fifos import make_fifos, open_fifo
 from wsclean_workerd.runtime.launching import mark_entry, runner_command, switch_user
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ _READY_SECONDS = 15.0
 _ANSWER_SECONDS = 15.0
 _RETRY_SECONDS = 30.0
 _READ_SIZE = 65536
-_FIFO_MODE = 0o600
-_FOLDER_MODE = 0o700
 
 
 class RunnerUnavailable(Exception):
@@ -190,14 +189,12 @@ class Runner:
 
     def _prepare(self) -> tuple[int, int, int]:
         """Make the folder and open the FIFOs; return requests, answers and alive."""
-        self._folder.mkdir(mode=_FOLDER_MODE)
-        for name in ("requests", "answers", "alive"):
-            os.mkfifo(self._folder / name, _FIFO_MODE)
+        make_fifos(self._folder, "requests", "answers", "alive")
         # Held for reading as well, so that writing never fails while nobody reads yet.
         # That nobody reads any more is told by `alive`.
-        requests = _open(self._folder / "requests", os.O_RDWR)
-        answers = _open(self._folder / "answers", os.O_RDWR)
-        return requests, answers, _open(self._folder / "alive", os.O_RDONLY)
+        requests = open_fifo(self._folder / "requests", os.O_RDWR)
+        answers = open_fifo(self._folder / "answers", os.O_RDWR)
+        return requests, answers, open_fifo(self._folder / "alive", os.O_RDONLY)
 
     async def _make_lane(self, prefix: list[str]) -> _Lane:
         self._lanes += 1
@@ -205,10 +202,8 @@ class Runner:
         folder = self._folder / name
 
         def make() -> int:
-            folder.mkdir(mode=_FOLDER_MODE)
-            for name in ("jobs", "go", "said"):
-                os.mkfifo(folder / name, _FIFO_MODE)
-            return _open(folder / "jobs", os.O_RDWR)
+            make_fifos(folder, "jobs", "go", "said")
+            return open_fifo(folder / "jobs", os.O_RDWR)
 
         try:
             descriptor = await self._disk.open(make)
@@ -272,16 +267,39 @@ class Runners:
         self._where: str | None = None
         self._swept = False
 
-    @property
-    def current(self) -> Runner:
-        """The runner.
+    async def launch(self, job: Job) -> bool:
+        """Have a job started, whose folder is prepared.
 
-        Raises:
-            RunnerUnavailable: If there is none.
+        Returns:
+            Whether a runner took it; if not, it is to be started without one.
         """
-        if self._current is None or self._current.gone.is_set():
-            raise RunnerUnavailable("there is no runner")
-        return self._current
+        try:
+            await self._runner().launch(job)
+        except RunnerUnavailable as error:
+            log.debug(
+                "job %s is started without the runner: %s", job.id, error, extra={"job": job.id}
+            )
+            return False
+        return True
+
+    async def signal(self, instance: str, job: Job, signal: Signal) -> bool:
+        """Send a signal to all processes of a job; see `Runner.signal`.
+
+        Returns:
+            Whether it is known to have been sent; if not, it is to be sent without a runner.
+        """
+        try:
+            await self._runner().signal(instance, job, signal)
+        except RunnerUnavailable as error:
+            log.debug(
+                "job %s gets %s without the runner: %s",
+                job.id,
+                signal,
+                error,
+                extra={"job": job.id},
+            )
+            return False
+        return True
 
     async def ensure(
         self, where: str | None, start_script: Callable[[list[str]], Awaitable[None]]
@@ -339,6 +357,11 @@ class Runners:
             self._current.close()
             self._current = None
 
+    def _runner(self) -> Runner:
+        if self._current is None or self._current.gone.is_set():
+            raise RunnerUnavailable("there is no runner")
+        return self._current
+
     async def _sweep(self) -> None:
         """Remove what earlier daemons left, whose runners have ended with them."""
         if not self._swept:
@@ -355,7 +378,3 @@ class Runners:
 def no_runner(why: str) -> Reason:
     """What people should know of jobs that are started without a runner."""
     return Reason("NO_RUNNER", f"jobs start more slowly than they could, without a runner: {why}")
-
-
-def _open(path: Path, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -18,6 +18,11 @@ scripts=${0%/*}
 lane=$1
 jobs=$2
 shift 2
+if [ "$lane" = - ]; then
+    id=$1 launch=$2
+    shift 2
+fi
+prefix=$*
 
 # Its own streams may end in a pipe that nobody reads, or reads no longer.
 exec </dev/null >/dev/null 2>&1
@@ -48,7 +53,7 @@ run() {
         echo "$identity" 1<>wrapper
         echo started >&9
         become "$1"
-        # Nobody knows it if what started the job was killed.
+        # What started the job was killed.
         [ -n "$status" ] || exit 1
         echo "$status" 1<>exit
         echo exited >&9
@@ -57,27 +62,6 @@ run() {
     return $claimed
 }
 
-# become_alone FOLDER [PREFIX …]: become a job without the help of a process that waits.
-become_alone() {
-    folder=$1
-    shift
-    (trap - PIPE && exec setsid "$@" sh "$scripts/become.sh" "$folder")
-    status=$?
-}
-
-if [ "$lane" = - ]; then
-    id=$1 launch=$2
-    shift 2
-    prefix=$*
-    become() {
-        # shellcheck disable=SC2086 # the words of the prefix
-        become_alone "$1" $prefix
-    }
-    run "$jobs/$id" "$launch"
-    exit 0
-fi
-
-prefix=$*
 spawner=
 
 # Have a process that starts jobs as their user: false if it cannot be had.
@@ -96,16 +80,23 @@ have_spawner() {
     read -r spawner <&6
 }
 
+# become FOLDER: become a job and wait for its status, which is empty if nobody knows it.
 become() {
-    if have_spawner; then
+    if [ "$lane" != - ] && have_spawner; then
         echo "$1" >&5
         read -r status <&6
     else
-        # What is wrong with it the job will show.
+        # If the prefix is what is wrong, the job will show it.
         # shellcheck disable=SC2086 # the words of the prefix
-        become_alone "$1" $prefix
+        (trap - PIPE && exec setsid $prefix sh "$scripts/become.sh" "$1")
+        status=$?
     fi
 }
+
+if [ "$lane" = - ]; then
+    run "$jobs/$id" "$launch"
+    exit 0
+fi
 
 exec 4<"$lane/jobs" 5<>"$lane/go"
 have_spawner

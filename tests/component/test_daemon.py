@@ -164,7 +164,7 @@ def test_killed_while_a_job_runs_the_daemon_finds_it_again(daemon: DaemonProcess
     with daemon.client() as client:
         job = client.submit(["sh", "-c", script], cwd=daemon.data)
         queued = [client.submit(["sh", "-c", "echo q"], cwd=daemon.data) for _ in range(1)]
-        await_line(daemon.spool / "jobs" / job.id / "stdout", "one")
+        daemon.await_output(job.id, "one")
         daemon.kill()
         daemon.start()
         (daemon.data / "gate").write_text("go\n")
@@ -220,7 +220,7 @@ def test_the_same_request_id_is_the_same_job_also_after_a_restart(daemon: Daemon
 def test_stopping_is_quick_leaves_jobs_and_serves_no_longer(daemon: DaemonProcess) -> None:
     with daemon.client() as client:
         job = client.submit(["sh", "-c", "echo up; sleep 600"], cwd=daemon.data)
-        await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
+        daemon.await_output(job.id, "up")
         assert daemon.stop() == 0
         assert holders(daemon.spool / "jobs" / job.id / "alive")
         daemon.start()
@@ -387,7 +387,7 @@ def test_jobs_run_as_the_configured_user_with_nothing_of_roots(
         made = (idle_daemon.data / "made").stat()
         assert (made.st_uid, made.st_gid) == (12345, 23456)
         slow = client.submit(["sh", "-c", "trap : TERM; echo up; sleep 600"], cwd=idle_daemon.data)
-        await_line(idle_daemon.spool / "jobs" / slow.id / "stdout", "up")
+        idle_daemon.await_output(slow.id, "up")
         slow.cancel()
         with pytest.raises(JobCancelled):
             slow.result()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import DEADLINE, DaemonProcess, await_line, holders
+from support.daemon import DEADLINE, DaemonProcess, holders
 from wsclean_client import JobCancelled, JobState, WSCleanClient
 
 
@@ -46,8 +46,7 @@ def gate(daemon: DaemonProcess, name: str) -> Iterator[Path]:
 
 def test_a_runner_that_is_killed_is_replaced_and_its_jobs_live_on(daemon: DaemonProcess) -> None:
     with daemon.client() as client, gate(daemon, "gate") as path:
-        job = client.submit(["sh", "-c", f"echo up; read line <{path}; exit 5"])
-        await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
+        job = daemon.begin(client, f"read line <{path}; exit 5")
         before = runner(daemon)
         os.kill(before, signal.SIGKILL)
         # The next one cannot run before there is another runner, or without one.
@@ -79,8 +78,7 @@ def test_a_lane_that_is_killed_loses_the_job_that_it_ran_and_no_other(
     daemon: DaemonProcess,
 ) -> None:
     with daemon.client() as client:
-        job = client.submit(["sh", "-c", "echo up; exec sleep 600"])
-        await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
+        job = daemon.begin(client, "exec sleep 600")
         folder = daemon.spool / "jobs" / job.id
         wrapper = int((folder / "wrapper").read_text(encoding="ascii").split()[0])
         for pid in {wrapper} | holders(folder / "alive"):
@@ -110,8 +108,7 @@ def test_a_lane_gets_another_starter_if_that_is_killed(daemon: DaemonProcess) ->
 
 def test_a_job_without_its_starter_is_lost_when_it_is_gone(daemon: DaemonProcess) -> None:
     with daemon.client() as client, gate(daemon, "gate") as path:
-        job = client.submit(["sh", "-c", f"echo up; read line <{path}; exit 0"])
-        await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
+        job = daemon.begin(client, f"read line <{path}; exit 0")
         starting = starter(daemon)
         os.kill(starting, signal.SIGKILL)
         await_end(starting)
@@ -140,7 +137,7 @@ def test_without_the_runner_jobs_are_started_one_by_one(idle_daemon: DaemonProce
         assert (condition.code, "setsid" in condition.message) == ("NO_RUNNER", True)
         assert client.run(["sh", "-c", "echo on; exit 3"], check=False).returncode == 3
         job = client.submit(["sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 1; done"])
-        await_line(idle_daemon.spool / "jobs" / job.id / "stdout", "up")
+        idle_daemon.await_output(job.id, "up")
         job.cancel()
         ended = job.wait(DEADLINE)
         assert (ended.state, ended.exit_status) == (JobState.CANCELLED, 9)

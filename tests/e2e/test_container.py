@@ -12,13 +12,12 @@ import docker
 import pytest
 from grpc_health.v1 import health_pb2
 
-from support.daemon import DEADLINE, await_line
+from support.daemon import DEADLINE
 from support.docker_daemon import IMAGE, DockerDaemon
 from support.proxy import EngineProxy
 from wsclean_client import (
     JobCancelled,
     JobFailed,
-    JobHandle,
     JobLost,
     JobState,
     JobTimedOut,
@@ -27,13 +26,6 @@ from wsclean_client import (
 )
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def start(daemon: DockerDaemon, client: WSCleanClient, script: str) -> JobHandle:
-    """Submit a job and wait until it has written `up`."""
-    job = client.submit(["sh", "-c", f"echo up; {script}"], cwd=daemon.data)
-    await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
-    return job
 
 
 def condition(client: WSCleanClient) -> str:
@@ -106,7 +98,7 @@ def test_jobs_run_as_the_configured_user(idle_daemon: DockerDaemon) -> None:
         assert {int(line.split()[1], 16) for line in lines[3:]} == {0}
         made = (idle_daemon.data / "made").stat()
         assert (made.st_uid, made.st_gid) == (12345, 23456)
-        job = start(idle_daemon, client, "trap : TERM; while :; do sleep 1; done")
+        job = idle_daemon.begin(client, "trap : TERM; while :; do sleep 1; done")
         job.cancel()
         with pytest.raises(JobCancelled):
             job.result()
@@ -123,7 +115,7 @@ def test_the_whole_tree_of_a_job_is_really_gone(daemon: DockerDaemon, end: str) 
     timeout = 1 if end == "timeout" else None
     with daemon.client() as client:
         job = client.submit(["sh", "-c", script], cwd=daemon.data, timeout=timeout)
-        await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
+        daemon.await_output(job.id, "up")
         if end == "cancel":
             job.cancel()
         with pytest.raises(JobTimedOut if end == "timeout" else JobCancelled):
@@ -136,7 +128,7 @@ def test_killed_and_started_again_the_daemon_adopts_container_and_jobs(
 ) -> None:
     before = daemon.container()
     with daemon.client() as client:
-        job = start(daemon, client, "while [ ! -e go ]; do sleep 0.1; done; echo end; exit 3")
+        job = daemon.begin(client, "while [ ! -e go ]; do sleep 0.1; done; echo end; exit 3")
         daemon.kill()
         daemon.start()
         (daemon.data / "go").touch()
@@ -164,7 +156,7 @@ def test_a_container_that_died_loses_its_jobs_and_the_others_go_on_in_a_new_one(
 ) -> None:
     before = daemon.container()
     with daemon.client() as client:
-        running = start(daemon, client, "sleep 600")
+        running = daemon.begin(client, "sleep 600")
         daemon.docker(*(["rm", "-f"] if command == "rm" else ["kill"]), before)
         with pytest.raises(JobLost) as caught:
             running.result()
@@ -179,7 +171,7 @@ def test_a_container_that_died_loses_its_jobs_and_the_others_go_on_in_a_new_one(
 def test_a_container_that_died_with_the_daemon_away_is_replaced(daemon: DockerDaemon) -> None:
     before = daemon.container()
     with daemon.client() as client:
-        job = start(daemon, client, "sleep 600")
+        job = daemon.begin(client, "sleep 600")
         daemon.kill()
         daemon.docker("kill", before)
         daemon.start()
@@ -195,7 +187,7 @@ def test_another_configuration_makes_a_new_container_once_it_is_idle(
     (daemon.folder / "more").mkdir()
     daemon.extra = f'[[mounts]]\nhost = "{daemon.folder}/more"\n'
     with daemon.client() as client:
-        job = start(daemon, client, "while [ ! -e go ]; do sleep 0.1; done")
+        job = daemon.begin(client, "while [ ! -e go ]; do sleep 0.1; done")
         assert daemon.stop() == 0
         daemon.start()
         assert condition(client) == "CONTAINER_OUTDATED"
@@ -212,7 +204,7 @@ def test_a_job_whose_wrapper_is_killed_is_lost_and_the_container_goes_on(
 ) -> None:
     before = daemon.container()
     with daemon.client() as client:
-        job = start(daemon, client, "exec sleep 600")
+        job = daemon.begin(client, "exec sleep 600")
         # All that holds `alive`, the wrapper first, so that it writes no status.
         wrapper = (daemon.spool / "jobs" / job.id / "wrapper").read_text().split()[0]
         script = f"kill -KILL {wrapper}; for p in /proc/[0-9]*; do grep -qs WSCLEAN_WORKERD_MARK "
@@ -338,7 +330,7 @@ def test_an_engine_that_is_away_is_waited_for(
         assert job.result(timeout=DEADLINE).stdout == "ran\n"
         # And away again while a job runs: the job does not notice.
         before = idle_daemon.container()
-        job = start(idle_daemon, client, "while [ ! -e go ]; do sleep 0.1; done; exit 4")
+        job = idle_daemon.begin(client, "while [ ! -e go ]; do sleep 0.1; done; exit 4")
         proxy.stop()
         idle_daemon.await_health(wanted=NOT_SERVING)
         (idle_daemon.data / "go").touch()

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from support.daemon import DEADLINE, await_line
+from support.daemon import DEADLINE, until
 from support.docker_daemon import DockerDaemon
 from support.storage import HangingStorage, hanging_storage
 from wsclean_client import JobHandle, JobState, WSCleanClient
@@ -50,21 +50,20 @@ def host(storage: HangingStorage, idle_daemon: DockerDaemon) -> Iterator[DockerD
 
 def await_condition(client: WSCleanClient, code: str | None) -> str:
     """Wait until the daemon says what is the matter, or that nothing is."""
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        condition = client.status().runtime.condition
-        if (condition.code if condition else None) == code:
-            return condition.message if condition else ""
-        assert time.monotonic() < deadline, f"expected {code}, the condition is {condition}"
-        time.sleep(0.05)
+    condition = until(
+        lambda: client.status().runtime.condition,
+        lambda found: (found.code if found else None) == code,
+    )
+    return condition.message if condition else ""
 
 
 def await_stuck(daemon: DockerDaemon) -> None:
     """Wait until a process of the container waits for storage and cannot be ended."""
-    deadline = time.monotonic() + DEADLINE
     # Its state is D only once somebody tries to end it.
-    while "request_wait" not in daemon.docker("top", daemon.name, "-eo", "pid,wchan:30"):
-        assert time.monotonic() < deadline, "no process waits for storage"
+    until(
+        lambda: daemon.docker("top", daemon.name, "-eo", "pid,wchan:30"),
+        lambda shown: "request_wait" in shown,
+    )
 
 
 def submit(daemon: DockerDaemon, script: str, folder: Path, *paths: Path) -> JobHandle:
@@ -127,7 +126,7 @@ def test_a_container_that_cannot_end_is_retired_and_gone_when_storage_is_back(
     (storage.behind / "file").write_text("read\n", encoding="utf-8")
     with host.client() as client:
         job = submit(host, "echo up; while cat file; do :; done", storage.mount)
-        await_line(host.spool / "jobs" / job.id / "stdout", "up")
+        host.await_output(job.id, "up")
         storage.hang()
         await_stuck(host)
         stuck = host.container()
@@ -153,11 +152,6 @@ def test_a_container_that_cannot_end_is_retired_and_gone_when_storage_is_back(
         assert job.refresh().lingering
         assert stuck in host.docker("ps", "-aq", "--no-trunc")
         storage.release()
-        deadline = time.monotonic() + DEADLINE
-        while stuck in host.docker("ps", "-aq", "--no-trunc"):
-            assert time.monotonic() < deadline, host.log
-            time.sleep(0.2)
-        while client.status().slots_used:
-            assert time.monotonic() < deadline, host.log
-            time.sleep(0.05)
+        until(lambda: host.docker("ps", "-aq", "--no-trunc"), lambda listed: stuck not in listed)
+        until(lambda: client.status().slots_used, lambda used: not used)
         assert submit(host, "cat file", storage.mount).result(timeout=DEADLINE).stdout == "read\n"

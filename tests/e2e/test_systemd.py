@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import DEADLINE, await_line
+from support.daemon import DEADLINE
 from support.systemd_host import BIN, OBSERVER, UNIT, SystemdHost, UnitDaemon, readme_commands
 from wsclean_client import JobLost
 
@@ -39,7 +39,7 @@ def begin(daemon: UnitDaemon, script: str = "echo up; exec sleep 600") -> str:
     """Submit a job; return its id once it has written `up`."""
     with daemon.client() as client:
         job = client.submit(["sh", "-c", script], cwd=daemon.data)
-    await_line(daemon.spool / "jobs" / job.id / "stdout", "up")
+    daemon.await_output(job.id, "up")
     return job.id
 
 
@@ -208,7 +208,7 @@ def test_stop_and_restart_are_quick_and_leave_what_runs_alone(host: SystemdHost)
     assert host.show(UNIT, "Result") == {"Result": "success"}
     # It ends while nobody is there to see it.
     gate.touch()
-    await_line(daemon.spool / "jobs" / job / "stdout", "seen")
+    daemon.await_output(job, "seen")
     daemon.start()
     with daemon.client() as client:
         ended = client.job(job).wait(DEADLINE)

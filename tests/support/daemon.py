@@ -9,20 +9,26 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from wsclean_client import WSCleanClient
+from wsclean_client import JobHandle, WSCleanClient
 from wsclean_workerd_api.v1 import worker_pb2
 
 SERVICE = worker_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name
 DEADLINE = 60.0
 """Seconds after which anything waited for in a test has failed."""
+
+_PAUSE_SECONDS = 0.05
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -115,6 +121,16 @@ class DaemonProcess:
     def client(self) -> WSCleanClient:
         return WSCleanClient(self.socket)
 
+    def begin(self, client: WSCleanClient, script: str) -> JobHandle:
+        """Submit a script and wait until it has begun."""
+        job = client.submit(["sh", "-c", f"echo up; {script}"], cwd=self.data)
+        self.await_output(job.id, "up")
+        return job
+
+    def await_output(self, job_id: str, wanted: str) -> None:
+        """Wait until a job has written a line to stdout."""
+        await_line(self.spool / "jobs" / job_id / "stdout", wanted)
+
     def _end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
@@ -124,9 +140,9 @@ class DaemonProcess:
 
 
 @contextmanager
-def daemon_folder() -> Iterator[Path]:
+def daemon_folder(where: str = "/tmp") -> Iterator[Path]:
     """A folder with a short path that job users can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="ww-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="ww-", dir=where))
     folder.chmod(0o755)
     try:
         yield folder
@@ -143,6 +159,23 @@ def holders(fifo: Path) -> set[int]:
                 found.add(int(link.parts[2]))
         except OSError:
             continue
+    return found
+
+
+def until(look: Callable[[], T], wanted: Callable[[T], object]) -> T:
+    """Wait for what nobody tells of: look again and again.
+
+    Args:
+        look: Returns how it is now.
+        wanted: Says of that whether it is what is waited for.
+
+    Returns:
+        How it is in the end.
+    """
+    deadline = time.monotonic() + DEADLINE
+    while not wanted(found := look()):
+        assert time.monotonic() < deadline, f"not what was waited for: {found}"
+        time.sleep(_PAUSE_SECONDS)
     return found
 
 

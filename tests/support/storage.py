@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from support import hanging_fs
-from support.daemon import DEADLINE, daemon_folder
+from support.daemon import DEADLINE, daemon_folder, until
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,8 @@ def hanging_storage() -> Iterator[HangingStorage]:
         words = [storage.behind, storage.mount, folder / "hang"]
         with subprocess.Popen([sys.executable, hanging_fs.__file__, *words]) as process:
             try:
-                deadline = time.monotonic() + DEADLINE
-                while not storage.mount.is_mount():
-                    # The kernel tells nobody of it who is not in need of root's rights.
-                    assert process.poll() is None, "the filesystem has ended"
-                    assert time.monotonic() < deadline, "the filesystem does not come up"
-                    time.sleep(0.02)
+                until(lambda: process.poll() is not None or storage.mount.is_mount(), bool)
+                assert process.poll() is None, "the filesystem has ended"
                 yield storage
             finally:
                 storage.release()

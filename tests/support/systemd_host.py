@@ -28,8 +28,6 @@ import json
 import shutil
 import socket
 import subprocess
-import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.daemon import DEADLINE, SERVICE
+from support.daemon import DEADLINE, SERVICE, daemon_folder, until
 from support.docker_daemon import IMAGE, DockerDaemon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,13 +264,11 @@ class UnitDaemon(DockerDaemon):
 
     def await_status(self, wanted: str) -> str:
         """Wait until systemd shows a status with certain words; return all it shows."""
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            # Told to systemd a moment after the daemon's callers, and by it to nobody else.
-            shown = self.host.systemctl("status", "--no-pager", "--lines=0", self.unit)
-            if wanted in shown:
-                return shown
-            assert time.monotonic() < deadline, f"{wanted!r} is not in {shown}"
+        # Told to systemd a moment after the daemon's callers, and by it to nobody else.
+        return until(
+            lambda: self.host.systemctl("status", "--no-pager", "--lines=0", self.unit),
+            lambda shown: wanted in shown,
+        )
 
     def spawn(self) -> subprocess.Popen[bytes]:
         raise NotImplementedError("systemd starts it: use start()")
@@ -288,22 +284,12 @@ class UnitDaemon(DockerDaemon):
 
 
 @contextmanager
-def host_folder() -> Iterator[Path]:
-    """A folder for a host, where units with a /tmp of their own see it."""
-    folder = Path(tempfile.mkdtemp(prefix="ww-", dir="/var/lib"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-@contextmanager
 def systemd_host(
     image: str, engine_url: str, lent: dict[Path, str] | None = None
 ) -> Iterator[SystemdHost]:
     """A host that has booted, removed in the end with all that its daemons have made."""
-    with host_folder() as folder:
+    # Where units with a /tmp of their own see it.
+    with daemon_folder("/var/lib") as folder:
         host = SystemdHost(image, engine_url, folder, lent or {})
         try:
             host.boot()

@@ -20,8 +20,7 @@ from wsclean_workerd.config_file import load
 from wsclean_workerd.errors import ConfigError
 from wsclean_workerd.model import Mount, User
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "daemon" / "wsclean_workerd" / "host" / "wsclean-workerd.toml"
+EXAMPLE = Path(__file__).resolve().parents[2] / "systemd" / "wsclean-workerd.toml"
 MOUNTS = '[[mounts]]\nhost = "/stage"\n'
 
 Loader = Callable[[str], Config]

@@ -22,7 +22,8 @@ if [ "$1" = - ]; then
 fi
 
 cd -- "$1" || exit 1
-exec 8<>answers 9>answers 8<&- 4<requests
+# Opened for both for a moment, so that neither waits for a daemon that is gone already.
+exec 8<>answers 9>answers 8<&- 8<>requests 4<requests 8<&-
 mount=$2
 shift 2
 exec "$@" sh "$0" - "$mount"

@@ -22,7 +22,8 @@ scripts=$3
 
 # Its own streams end in pipes that nobody drains once the engine was restarted.
 exec </dev/null >/dev/null 2>>log
-exec 8<>alive 7>alive 8<&- 6<>answers 5<requests
+# Opened for both for a moment, so that neither waits for a daemon that is gone already.
+exec 8<>alive 7>alive 8<&- 6<>answers 8<>requests 5<requests 8<&-
 trap '' PIPE
 # The words of a request are words, not patterns.
 set -f

@@ -98,7 +98,8 @@ if [ "$lane" = - ]; then
     exit 0
 fi
 
-exec 4<"$lane/jobs" 5<>"$lane/go"
+# Opened for writing as well for a moment: a daemon that is gone already is not waited for.
+exec 8<>"$lane/jobs" 4<"$lane/jobs" 8<&- 5<>"$lane/go"
 have_spawner
 while read -r id launch <&4; do
     run "$jobs/$id" "$launch"

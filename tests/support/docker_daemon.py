@@ -60,9 +60,11 @@ class DockerDaemon(DaemonProcess):
 
     def processes(self) -> list[str]:
         """The command lines of all processes in the container, the daemon's own left out."""
-        lines = self.docker("top", self.name, "-eo", "pid,args").splitlines()[1:]
-        found = (line.split(maxsplit=1)[1] for line in lines)
-        return sorted(line for line in found if OWN_SCRIPTS not in line)
+        lines = self.docker("top", self.name, "-eo", "pid,stat,args").splitlines()[1:]
+        found = (line.split(maxsplit=2)[1:] for line in lines)
+        # The engine lists what has ended only if that was while it asked ps, and then
+        # nobody can tell whose it was.
+        return sorted(words for stat, words in found if stat[0] != "Z" and OWN_SCRIPTS not in words)
 
     def use_image(self) -> str:
         """Configure an image of the daemon's own, which is removed in the end; return its name."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from wsclean_workerd import clock
 from wsclean_workerd.command import script
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
-from wsclean_workerd.events import Event, KillDelivered, LaunchFailed, Signal
+from wsclean_workerd.events import KillDelivered, LaunchFailed, Signal
 from wsclean_workerd.model import Reason
 from wsclean_workerd.runtime.launching import MARK, mark_value
 from wsclean_workerd.tasks import complain, pauses
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from wsclean_workerd.disk import Disk
+    from wsclean_workerd.events import Tell
     from wsclean_workerd.model import Job, JobId, Launch
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import Spool
@@ -56,7 +57,7 @@ class Attendant:
         runtime: Runtime,
         watcher: Watcher,
         disk: Disk,
-        tell: Callable[[JobId, Event], None],
+        tell: Tell,
         runtime_failed: Callable[[RuntimeUnavailable], None],
     ) -> None:
         self._instance = instance

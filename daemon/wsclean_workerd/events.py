@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from wsclean_workerd.model import Instant, Reason
+    from wsclean_workerd.model import Instant, JobId, Reason
 
 
 class Timer(enum.Enum):
@@ -38,6 +38,14 @@ class Event:
     """Something that happened, and when."""
 
     at: Instant
+
+
+class Tell(Protocol):
+    """Whoever wants to know what happens to jobs."""
+
+    def __call__(self, job_id: JobId, /, *events: Event) -> None:
+        """Take note of what has happened to a job, in this order and all at once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,13 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from wsclean_workerd import clock
-from wsclean_workerd.events import Event, OutputExceeded
+from wsclean_workerd.events import OutputExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wsclean_workerd.disk import Disk
+    from wsclean_workerd.events import Tell
     from wsclean_workerd.logs import GrowthWatch
-    from wsclean_workerd.model import Job, JobId
+    from wsclean_workerd.model import Job
     from wsclean_workerd.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class OutputGuard:
         spool: Spool,
         disk: Disk,
         growth: GrowthWatch,
-        tell: Callable[[JobId, Event], None],
+        tell: Tell,
     ) -> None:
         self._limit = limit
         self._spool = spool

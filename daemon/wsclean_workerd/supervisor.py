@@ -45,6 +45,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LEVELS = {
+    # Its submission has just been told, and its end or RUNNING will be.
+    JobState.STARTING: logging.DEBUG,
+    # Nobody asked for it, unlike all other ends.
+    JobState.LOST: logging.WARNING,
+}
+
 
 class Supervisor:
     """All jobs that have not ended, and what happens to them.
@@ -271,12 +278,12 @@ class Supervisor:
 
     # -- what happens ------------------------------------------------------------
 
-    def handle(self, job_id: JobId, event: Event) -> asyncio.Future[Job] | None:
+    def handle(self, job_id: JobId, *events: Event) -> asyncio.Future[Job] | None:
         """Let something happen to a job.
 
         Args:
             job_id: The job. News of one that is over and gone are ignored.
-            event: What happened.
+            events: What happened, in this order. It is written as one change.
 
         Returns:
             When the change is on disk, or None if nothing changed.
@@ -284,7 +291,10 @@ class Supervisor:
         job = self._jobs.get(job_id)
         if job is None or self._closing:
             return None
-        after, instructions = step(job, event, self._patience)
+        after, instructions = job, list[Instruction]()
+        for event in events:
+            after, further = step(after, event, self._patience)
+            instructions += further
         if after is job:
             for instruction in instructions:
                 self._carry_out(job, instruction)
@@ -299,9 +309,9 @@ class Supervisor:
         written.add_done_callback(lambda done: self._on_disk(done.result(), job, instructions))
         return written
 
-    def tell(self, job_id: JobId, event: Event) -> None:
+    def tell(self, job_id: JobId, *events: Event) -> None:
         """Let something happen to a job; see `handle`."""
-        self.handle(job_id, event)
+        self.handle(job_id, *events)
 
     def schedule(self) -> None:
         """Start what can start, because something outside the queue has changed."""
@@ -392,6 +402,5 @@ class Supervisor:
 
 def _report(job: Job) -> None:
     reason = f": {job.reason.message}" if job.reason else ""
-    # Nobody asked for it, unlike all other ends.
-    level = logging.WARNING if job.state is JobState.LOST else logging.INFO
+    level = _LEVELS.get(job.state, logging.INFO)
     log.log(level, "job %s is %s%s", job.id, job.state.name, reason, extra={"job": job.id})

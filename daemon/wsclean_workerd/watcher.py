@@ -16,10 +16,9 @@ from wsclean_workerd.spool import NOTHING
 from wsclean_workerd.tasks import complain, pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wsclean_workerd.disk import Disk
-    from wsclean_workerd.model import Job, JobId, Launch
+    from wsclean_workerd.events import Tell
+    from wsclean_workerd.model import Job, Launch
     from wsclean_workerd.output_guard import OutputGuard
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import JobFolder, Look, Spool
@@ -73,7 +72,7 @@ class Watcher:
         runtime: Runtime,
         disk: Disk,
         guard: OutputGuard,
-        tell: Callable[[JobId, Event], None],
+        tell: Tell,
     ) -> None:
         self._spool = spool
         self._runtime = runtime
@@ -161,54 +160,67 @@ class Watcher:
         # What was written down as started had a wrapper, even if its claim did not
         # survive a loss of power.
         alive.begin(begun=look.claimed or job.started is not None)
-        held = True
-        while held:
-            held = await alive.news()
-            if held and not watch.begun:
-                held = await self._settled(alive)
+        while True:
+            held = await alive.news() and await self._settled(alive)
             if look.status is None:
                 # Looked at after the news: what is there now is at least as new.
                 look = await self._disk.run(folder.look, job.launch)
-            self._tell_of(watch, look)
+            news = self._news(watch, look)
+            if not held:
+                break
+            self._tell(job.id, *news)
         if not look.claimed and job.started is None:
             return False
-        await self._tell_gone(job, look)
+        self._tell(job.id, *news, await self._gone(job, look))
         return True
 
     @staticmethod
     async def _settled(alive: AliveWatch) -> bool:
-        """Give a short command the time to end, so that its end is all there is to tell."""
+        """Wait for what may follow at once, so that it can be told together.
+
+        A short command has ended when its start is known, and most have no process left
+        when their exit status is there.
+
+        Returns:
+            Whether a process still holds the FIFO.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(_SHORT_SECONDS):
-                return await alive.news()
+                while await alive.news():
+                    pass
+                return False
         return True
 
-    def _tell_of(self, watch: _Watch, look: Look) -> None:
-        """Tell what is new."""
+    def _news(self, watch: _Watch, look: Look) -> list[Event]:
+        """What is new of a start."""
         job = watch.job
         if look.claimed_at is None or watch.over:
-            return
+            return []
         started = _instant(job, look.claimed_at)
         if look.status is not None and look.status_at is not None:
             self._runtime.release(job, reusable=True)
             watch.over = True
             watch.unguard()
-            at = _instant(job, look.status_at)
-            self._tell(job.id, JobExited(at, look.status, started))
-        elif not watch.begun:
-            self._tell(job.id, JobStarted(started))
-            guarding = self._guard.watch(job)
-            watch.guard = asyncio.create_task(guarding, name=f"output of job {job.id}")
-            watch.guard.add_done_callback(complain)
+            watch.begun = True
+            return [JobExited(_instant(job, look.status_at), look.status, started)]
+        if watch.begun:
+            return []
         watch.begun = True
+        self._guard_output(watch)
+        return [JobStarted(started)]
 
-    async def _tell_gone(self, job: Job, look: Look) -> None:
+    def _guard_output(self, watch: _Watch) -> None:
+        guarding = self._guard.watch(watch.job)
+        watch.guard = asyncio.create_task(guarding, name=f"output of job {watch.job.id}")
+        watch.guard.add_done_callback(complain)
+
+    async def _gone(self, job: Job, look: Look) -> JobGone:
         if look.status is None:
             self._runtime.release(job, reusable=False)
             reason = await self._runtime.explain_loss(job.container)
         else:
             reason = Reason("PROCESSES_GONE", "all its processes have ended")
-        self._tell(job.id, JobGone(clock.now(), reason))
+        return JobGone(clock.now(), reason)
 
     def _ended(self, launch: Launch, fresh: AliveWatch | None, task: asyncio.Task[None]) -> None:
         self._watches.pop(launch).unguard()

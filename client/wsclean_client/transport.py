@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import grpc
+from grpc.experimental import ChannelOptions
 
 from wsclean_client import convert
 from wsclean_client.address import target
@@ -50,6 +51,9 @@ OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     # Older gRPC releases derive an authority from the path that some servers refuse.
     ("grpc.default_authority", "localhost"),
+    # Streams are read by the thread that waits for them, without another one in between,
+    # which would cost as much time again.
+    (ChannelOptions.SingleThreadedUnaryStream, 1),
 )
 """The options of the channel."""
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsclean_workerd.errors import JournalUnavailable
-from wsclean_workerd.journal_db import JournalDb, unreadable
+from wsclean_workerd.journal_db import JournalDb, lay_out_log, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -64,6 +64,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        lay_out_log(path)
         self._write_db = JournalDb(path)
         self._read_db = JournalDb(path)
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, nullcontext
+import asyncio
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ LARGEST_ANSWER = 3 * 1024 * 1024
 """Bytes of jobs in one answer; gRPC's clients take 4 MiB unless told otherwise."""
 
 _FRAME = 8
+_SHORT_SECONDS = 0.01
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
@@ -116,14 +118,24 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             self._announcer.subscribe({job.id}) as subscription,
         ):
             job = await self._supervisor.get(job.id)
-            yield pb.RunJobResponse(job=job_to_proto(job))
 
             def ended() -> bool:
                 return subscription.current(job).state.ended
 
-            while not (request.follow or ended()):
-                await subscription.changed.wait()
-                subscription.changed.clear()
+            async def end() -> None:
+                while not ended():
+                    await subscription.changed.wait()
+                    subscription.changed.clear()
+
+            # One that starts at once may be over soon: then its end is all there is to tell.
+            if job.state is JobState.STARTING:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SHORT_SECONDS):
+                        await end()
+            if not ended():
+                yield pb.RunJobResponse(job=job_to_proto(subscription.current(job)))
+            if not request.follow:
+                await end()
             reader = self._outputs.reader(job.id, offsets)
             chunks = reader.follow(subscription.changed, ended) if request.follow else reader.read()
             async with aclosing(chunks):

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import shutil
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -212,6 +214,42 @@ def test_a_job_has_nothing_that_a_record_forgets() -> None:
 
     job: Job = replace(FULL, exit_status=3, ended=at(9), lingering=True)
     assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
+
+
+async def test_commits_find_room_in_the_log(tmp_path: Path) -> None:
+    """A log that grows has the file system commit as well."""
+    log = tmp_path / "journal.db-wal"
+    for first in (1, 1001):
+        journal = Journal(tmp_path / "journal.db")
+        room = log.stat().st_size
+        for number in range(first, first + 1000):
+            await journal.insert(make_job(number))
+        assert log.stat().st_size == room > 0
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        await journal.close()
+
+
+async def test_what_a_crash_left_in_the_log_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    await journal.insert(make_job(1))
+    # The files as a process leaves them that is killed now.
+    for name in ("journal.db", "journal.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / f"crashed-{name}")
+    await journal.close()
+    again = Journal(tmp_path / "crashed-journal.db")
+    assert (await again.load("boot"))[0] == [make_job(1)]
+    await again.close()
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_without_room_for_the_log_is_no_hindrance(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    JournalDb(path).close()
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, hard))
+    journal_db.lay_out_log(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["journal.db"]
 
 
 OLD = Path(__file__).parents[1] / "data" / "journal-v1.db"

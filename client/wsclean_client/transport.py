@@ -147,6 +147,9 @@ class Transport:
             else:
                 job = convert.job_info(news.job)
                 yield job
+                if job.ended:
+                    # What follows is the end of the stream, which tells nothing more.
+                    return
 
     def disown(self, spec: CommandSpec, request_id: str) -> None:
         """Cancel a job that was submitted and whose id never came, as far as possible."""

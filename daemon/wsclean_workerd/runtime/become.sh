@@ -23,11 +23,14 @@ fi
 # Looked up now: a job may have a PATH of its own.
 setsid=$(command -v setsid)
 echo $$ >&3
-while read -r folder; do
-    # In the foreground, since a shell has what it starts in the background ignore SIGINT
-    # and SIGQUIT for good.
+while :; do
+    # What becomes the job is there before its folder is known, and reads that itself. In
+    # the foreground, since a shell has what it starts in the background ignore SIGINT and
+    # SIGQUIT for good.
     (
         exec 3>&-
+        # There are no more: it was this shell's parent that waited for the next one.
+        read -r folder || { kill $$; exit; }
         become "$folder" "$setsid"
     )
     echo $? >&3

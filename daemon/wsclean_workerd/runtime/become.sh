@@ -29,9 +29,8 @@ while :; do
     # SIGQUIT for good.
     (
         exec 3>&-
-        # There are no more: it was this shell's parent that waited for the next one.
-        read -r folder || { kill $$; exit; }
-        become "$folder" "$setsid"
+        read -r folder && become "$folder" "$setsid"
     )
-    echo $? >&3
+    # Nobody listens any more when there are no more folders.
+    echo $? >&3 || exit
 done

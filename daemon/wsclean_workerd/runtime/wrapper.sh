@@ -67,14 +67,18 @@ spawner=
 # Have a process that starts jobs as their user: false if it cannot be had.
 have_spawner() {
     # One that has ended has no memory, even while nobody has taken note of its end.
-    [ -n "$spawner" ] && read -r size rest <"/proc/$spawner/statm" && [ "$size" != 0 ] && return
+    if [ -n "$spawner" ]; then
+        read -r size rest <"/proc/$spawner/statm" && [ "$size" != 0 ] && return
+        # Its child may still wait for the next job, which is not for it any more.
+        rm "$lane/go" && mkfifo "$lane/go" && exec 5<>"$lane/go" || exit 1
+    fi
     # Its end is seen if nobody else can write what it says.
     exec 7<>"$lane/said" 6<"$lane/said"
     # shellcheck disable=SC2086 # the words of the prefix
     (
         trap - PIPE
         exec setsid --fork $prefix sh "$scripts/become.sh" \
-            <"$lane/go" 3>&7 4<&- 5<&- 6<&- 7<&- 9<&-
+            <"$lane/go" 3>"$lane/said" 4<&- 5<&- 6<&- 7<&- 9<&-
     )
     exec 7<&-
     read -r spawner <&6

@@ -9,6 +9,8 @@ from typing import Any
 from support.daemon import DEADLINE, DaemonProcess
 
 OWN_SCRIPTS = "/wsclean-workerd/spool/runner/"
+# The runner looks whether this works when it starts, and does not wait for its end.
+RUNNERS_CHECK = "setsid --fork true"
 IMAGE = "wsclean-workerd/wsclean:3.7"
 
 SETTINGS = """
@@ -64,7 +66,12 @@ class DockerDaemon(DaemonProcess):
         found = (line.split(maxsplit=2)[1:] for line in lines)
         # The engine lists what has ended only if that was while it asked ps, and then
         # nobody can tell whose it was.
-        return sorted(words for stat, words in found if stat[0] != "Z" and OWN_SCRIPTS not in words)
+        own = (OWN_SCRIPTS, RUNNERS_CHECK)
+        return sorted(
+            words
+            for stat, words in found
+            if stat[0] != "Z" and not any(each in words for each in own)
+        )
 
     def use_image(self) -> str:
         """Configure an image of the daemon's own, which is removed in the end; return its name."""

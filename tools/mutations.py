@@ -216,13 +216,13 @@ MUTATIONS = [
     ),
     Mutation(
         "recovering_again_changes_nothing",
-        "state_machine.py",
+        "recovery.py",
         "found = [ResolveLaunch(), ArmTimer(Timer.START",
         "found = [StartJob(), ArmTimer(Timer.START",
     ),
     Mutation(
         "every_job_ends_and_frees_its_slot",
-        "state_machine.py",
+        "recovery.py",
         "return ResolveLaunch() if job.started is None else AttachJob()",
         "return AttachJob()",
     ),

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from wsclean_workerd.events import (
     ArmTimer,
-    AttachJob,
     CancelRequested,
     DeadlinePassed,
     DisarmTimer,
@@ -81,66 +80,11 @@ def step(job: Job, event: Event, patience: Patience) -> Step:
     return after, instructions
 
 
-def recover(job: Job, now: Instant, patience: Patience) -> list[Instruction]:
-    """Say what is to be done for a job found in the journal at the start.
-
-    Args:
-        job: The job as it was last written, its times on this boot's clock.
-        now: The present.
-        patience: The waits that hold for it.
-
-    Returns:
-        The instructions that bring the daemon back to where it was.
-    """
-    found: list[Instruction] = []
-    match job.state:
-        case JobState.QUEUED:
-            found = _arm_queue(job)
-        case JobState.STARTING:
-            found = [ResolveLaunch(), ArmTimer(Timer.START, now.boot + patience.start)]
-        case JobState.RUNNING:
-            # How long it may run is asked when it is known that it does.
-            found = [AttachJob()]
-        case JobState.STOPPING:
-            found = [_look(job), *_terminate(now, patience)]
-        case _ if job.lingering:
-            found = [_look(job), ArmTimer(Timer.LINGER, now.boot + patience.grace)]
-    return found
-
-
-def rebase(job: Job, now: Instant) -> Job:
-    """Put the times of a job from an earlier boot on this boot's clock.
-
-    Args:
-        job: A job whose boot times were taken before the machine started.
-        now: The present.
-
-    Returns:
-        The job with boot times as far back as its wall times are.
-    """
-
-    def moved(instant: Instant | None) -> Instant | None:
-        if instant is None:
-            return None
-        return Instant(instant.wall, now.boot - (now.wall - instant.wall))
-
-    return replace(
-        job,
-        submitted=Instant(job.submitted.wall, now.boot - (now.wall - job.submitted.wall)),
-        started=moved(job.started),
-        ended=moved(job.ended),
-    )
-
-
 # -- what the handlers are made of -----------------------------------------------
 
 
-def _look(job: Job) -> Instruction:
-    # Whether one that was told to end while it started had begun shows in its folder.
-    return ResolveLaunch() if job.started is None else AttachJob()
-
-
-def _arm_queue(job: Job) -> list[Instruction]:
+def arm_queue(job: Job) -> list[Instruction]:
+    """What lets a job wait no longer than it may."""
     if job.order.queue_timeout is None:
         return []
     return [ArmTimer(Timer.QUEUE, job.submitted.boot + job.order.queue_timeout)]
@@ -152,7 +96,8 @@ def _arm_run(job: Job) -> list[Instruction]:
     return [ArmTimer(Timer.RUN, job.started.boot + job.order.run_timeout)]
 
 
-def _terminate(now: Instant, patience: Patience) -> list[Instruction]:
+def terminate(now: Instant, patience: Patience) -> list[Instruction]:
+    """What ends a job: TERM, and KILL after a while."""
     return [SignalJob(Signal.TERM), ArmTimer(Timer.GRACE, now.boot + patience.grace)]
 
 
@@ -166,7 +111,7 @@ def _end(job: Job, at: Instant, state: JobState, reason: Reason, *, lingering: b
 
 def _stop(job: Job, at: Instant, stop: Stop, patience: Patience) -> Step:
     stopping = replace(job, state=JobState.STOPPING, stop=stop, reason=stop.reason)
-    return stopping, [*_disarm(Timer.START, Timer.RUN), *_terminate(at, patience)]
+    return stopping, [*_disarm(Timer.START, Timer.RUN), *terminate(at, patience)]
 
 
 def _seconds(value: float | None) -> str:
@@ -228,7 +173,7 @@ def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:
         ended = _end(failed, event.at, JobState.FAILED, reason, lingering=False)
         return ended, _disarm(Timer.START)
     queued = replace(job, state=JobState.QUEUED, refusals=refusals, container=None)
-    return queued, [*_disarm(Timer.START), *_arm_queue(queued)]
+    return queued, [*_disarm(Timer.START), *arm_queue(queued)]
 
 
 def _start_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:

@@ -28,7 +28,8 @@ from wsclean_workerd.events import (
     Timer,
 )
 from wsclean_workerd.model import Job, JobId, JobSpec, JobState, Patience, Reason
-from wsclean_workerd.state_machine import rebase, recover, step
+from wsclean_workerd.recovery import rebase, recover
+from wsclean_workerd.state_machine import step
 from wsclean_workerd.timers import Timers
 
 if TYPE_CHECKING:

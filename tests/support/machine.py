@@ -34,7 +34,8 @@ from wsclean_workerd.events import (
     Timer,
 )
 from wsclean_workerd.model import Instant, Job, JobId, JobState, Patience, Reason
-from wsclean_workerd.state_machine import rebase, recover, step
+from wsclean_workerd.recovery import rebase, recover
+from wsclean_workerd.state_machine import step
 
 PATIENCE = Patience(start=60, grace=10, kill=5, rekill=30, refusals=2)
 

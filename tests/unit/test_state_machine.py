@@ -31,13 +31,8 @@ from wsclean_workerd.events import (
     Timer,
 )
 from wsclean_workerd.model import ENDED, Job, JobState, Patience, Reason
-from wsclean_workerd.state_machine import (
-    TRANSITIONS,
-    InvalidTransition,
-    rebase,
-    recover,
-    step,
-)
+from wsclean_workerd.recovery import rebase, recover
+from wsclean_workerd.state_machine import TRANSITIONS, InvalidTransition, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -133,7 +133,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what_had_ended_is_not_timed_out",
-        "state_machine.py",
+        "recovery.py",
         "            found = [AttachJob()]\n",
         "            found = [AttachJob(), *_arm_run(job)]\n",
     ),
@@ -170,7 +170,7 @@ MUTATIONS = [
     ),
     Mutation(
         "something_moves_every_job_on",
-        "state_machine.py",
+        "recovery.py",
         "        case JobState.RUNNING:\n",
         "        case JobState.RUNNING if job.started is None:\n",
     ),
@@ -182,7 +182,7 @@ MUTATIONS = [
     ),
     Mutation(
         "deadlines_stay_where_they_are",
-        "state_machine.py",
+        "recovery.py",
         "submitted=Instant(job.submitted.wall, now.boot - (now.wall - job.submitted.wall))",
         "submitted=Instant(job.submitted.wall, now.boot)",
     ),
@@ -217,8 +217,8 @@ MUTATIONS = [
     Mutation(
         "recovering_again_changes_nothing",
         "recovery.py",
-        "found = [ResolveLaunch(), ArmTimer(Timer.START",
-        "found = [StartJob(), ArmTimer(Timer.START",
+        "import ArmTimer, AttachJob, Instruction, ResolveLaunch, Timer",
+        "import ArmTimer, AttachJob, Instruction, Timer, StartJob as ResolveLaunch",
     ),
     Mutation(
         "every_job_ends_and_frees_its_slot",

@@ -15,9 +15,10 @@ from wsclean_workerd.attendant import Attendant
 from wsclean_workerd.command import CommandRules
 from wsclean_workerd.disk import Disk
 from wsclean_workerd.errors import StartError
+from wsclean_workerd.growth import GrowthWatch
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.keeper import RuntimeKeeper
-from wsclean_workerd.logs import GrowthWatch, Outputs
+from wsclean_workerd.logs import Outputs
 from wsclean_workerd.model import JobState
 from wsclean_workerd.output_guard import OutputGuard
 from wsclean_workerd.paths import PathMapper

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from wsclean_workerd import clock
 from wsclean_workerd.events import OutputExceeded
+from wsclean_workerd.tasks import wait
 
 if TYPE_CHECKING:
     from wsclean_workerd.disk import Disk
     from wsclean_workerd.events import Tell
-    from wsclean_workerd.logs import GrowthWatch
+    from wsclean_workerd.growth import GrowthWatch
     from wsclean_workerd.model import Job
-    from wsclean_workerd.spool import Spool
+    from wsclean_workerd.spool import JobFolder, Spool
 
 log = logging.getLogger(__name__)
 
-_FASTEST = 2 * 2**30
+FASTEST = 2 * 2**30
 """What a job can write in a second, in bytes: more than disks take."""
 
 _LONGEST_PAUSE = 1.0
@@ -59,23 +59,41 @@ class OutputGuard:
             return
         folder = self._spool.job(job.id)
         grown = asyncio.Event()
-        with ExitStack() as stack:
-            blind = False
-            for name in ("stdout", "stderr"):
-                try:
-                    stack.callback(self._growth.watch(str(folder.path / name), grown))
-                except OSError as error:
-                    log.debug("the kernel does not tell when outputs grow: %s", error)
-                    blind = True
-            size = 0
+        size, silent, told = 0, True, False
+        try:
             while size <= self._limit:
                 grown.clear()
-                size = await self._disk.run(folder.output_size)
-                # As late as may be, so that one that writes all the time is looked at
-                # now and then only.
-                pause = max(_SHORTEST_PAUSE, (self._limit - size) / _FASTEST)
-                await asyncio.sleep(min(pause, _LONGEST_PAUSE))
-                with suppress(TimeoutError):
-                    if size <= self._limit:
-                        await asyncio.wait_for(grown.wait(), _BLIND_PAUSE if blind else None)
+                if silent:
+                    # Before looking, so that nothing falls in between.
+                    told = self._watch_growth(folder, grown)
+                before, size = size, await self._disk.run(folder.output_size)
+                if size != before:
+                    silent = False
+                    await asyncio.sleep(_pause(self._limit - size))
+                elif silent:
+                    await wait(grown, None if told else _BLIND_PAUSE)
+                else:
+                    silent = True
+        finally:
+            self._growth.forget(grown)
         self._tell(job.id, OutputExceeded(clock.now(), self._limit))
+
+    def _watch_growth(self, folder: JobFolder, grown: asyncio.Event) -> bool:
+        """Have an event set when an output grows next; return whether it will be."""
+        try:
+            for name in ("stdout", "stderr"):
+                self._growth.once(str(folder.path / name), grown)
+        except OSError as error:
+            log.debug("the kernel does not tell when outputs grow: %s", error)
+            return False
+        return True
+
+
+def _pause(room: int) -> float:
+    """How long not to look at an output that grows, with so many bytes until the limit.
+
+    As long as may be, so that one that grows all the time is looked at now and then only.
+    """
+    if room < 0:
+        return 0.0
+    return min(max(_SHORTEST_PAUSE, room / FASTEST), _LONGEST_PAUSE)

@@ -1,12 +1,13 @@
-"""What background tasks have in common: how often they try again, and how they fail."""
+"""What background tasks have in common: how they wait, try again, and fail."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,13 @@ def pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def wait(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for an event, but no longer than so many seconds, if that is not None."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def complain(task: asyncio.Task[None]) -> None:

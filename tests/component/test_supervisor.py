@@ -31,10 +31,10 @@ from wsclean_workerd.errors import (
     ShuttingDown,
 )
 from wsclean_workerd.events import Signal
+from wsclean_workerd.growth import GrowthWatch
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.journal_db import JournalDb
 from wsclean_workerd.keeper import RuntimeKeeper
-from wsclean_workerd.logs import GrowthWatch
 from wsclean_workerd.model import (
     Instant,
     Job,

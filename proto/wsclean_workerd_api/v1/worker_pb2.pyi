@@ -629,7 +629,9 @@ class RunJobResponse(google.protobuf.message.Message):
     OUTPUT_FIELD_NUMBER: builtins.int
     @property
     def job(self) -> global___Job:
-        """The job: as accepted in the first message, as it ended in the last one."""
+        """The job: one that has ended in the last message and in no other, one that has
+        not only in the first.
+        """
 
     @property
     def output(self) -> global___ReadLogsResponse:

@@ -107,9 +107,10 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RunJob(self, request, context):
-        """Submits one job and stays with it: sends the job as accepted, then what it
-        writes, and in the end the job as it ended. If the call breaks, the same
-        request with the same request id and further offsets takes it up again.
+        """Submits one job and stays with it: sends the job as accepted unless it is over
+        at once, then what it writes, and at the very end the job as it ended. If the
+        call breaks, the same request with the same request id and further offsets takes
+        it up again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,9 +73,10 @@ class WorkerServiceStub:
         wsclean_workerd_api.v1.worker_pb2.RunJobRequest,
         wsclean_workerd_api.v1.worker_pb2.RunJobResponse,
     ]
-    """Submits one job and stays with it: sends the job as accepted, then what it
-    writes, and in the end the job as it ended. If the call breaks, the same
-    request with the same request id and further offsets takes it up again.
+    """Submits one job and stays with it: sends the job as accepted unless it is over
+    at once, then what it writes, and at the very end the job as it ended. If the
+    call breaks, the same request with the same request id and further offsets takes
+    it up again.
     """
 
     GetStatus: grpc.UnaryUnaryMultiCallable[
@@ -132,9 +133,10 @@ class WorkerServiceAsyncStub:
         wsclean_workerd_api.v1.worker_pb2.RunJobRequest,
         wsclean_workerd_api.v1.worker_pb2.RunJobResponse,
     ]
-    """Submits one job and stays with it: sends the job as accepted, then what it
-    writes, and in the end the job as it ended. If the call breaks, the same
-    request with the same request id and further offsets takes it up again.
+    """Submits one job and stays with it: sends the job as accepted unless it is over
+    at once, then what it writes, and at the very end the job as it ended. If the
+    call breaks, the same request with the same request id and further offsets takes
+    it up again.
     """
 
     GetStatus: grpc.aio.UnaryUnaryMultiCallable[
@@ -205,9 +207,10 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         request: wsclean_workerd_api.v1.worker_pb2.RunJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[wsclean_workerd_api.v1.worker_pb2.RunJobResponse], collections.abc.AsyncIterator[wsclean_workerd_api.v1.worker_pb2.RunJobResponse]]:
-        """Submits one job and stays with it: sends the job as accepted, then what it
-        writes, and in the end the job as it ended. If the call breaks, the same
-        request with the same request id and further offsets takes it up again.
+        """Submits one job and stays with it: sends the job as accepted unless it is over
+        at once, then what it writes, and at the very end the job as it ended. If the
+        call breaks, the same request with the same request id and further offsets takes
+        it up again.
         """
 
     @abc.abstractmethod

@@ -146,7 +146,8 @@ class FakeWorker(WorkerServiceServicer):
         job = self._accept(request)
         if failure and failure.after == 0:
             _abort(context, failure)
-        yield pb.RunJobResponse(job=job)
+        if job.state not in _ENDED:
+            yield pb.RunJobResponse(job=job)
         with self.changed:
             while context.is_active() and not request.follow and job.state not in _ENDED:
                 self.changed.wait(PATIENCE)

@@ -107,7 +107,7 @@ class OutputReader:
                 if silent:
                     # Before reading, so that nothing falls in between.
                     self._watch_growth(wake)
-                chunks = await self._next()
+                chunks = await self._next(stack)
                 for chunk in chunks:
                     yield chunk
                 if chunks:
@@ -122,29 +122,40 @@ class OutputReader:
                 yield chunk
 
     async def _drain(self, stack: ExitStack) -> AsyncGenerator[Chunk, None]:
-        await self._open(stack)
         more = True
         while more:
-            chunks = await self._next()
+            chunks = await self._next(stack)
             for chunk in chunks:
                 yield chunk
             # A piece that is not full was the last one at the time.
             more = any(len(chunk.data) == CHUNK_SIZE for chunk in chunks)
 
-    async def _next(self) -> list[Chunk]:
+    async def _next(self, stack: ExitStack) -> list[Chunk]:
         """Read what comes next; nothing if there is no more at the time."""
-        chunks = await self._disk.run(self._read) if self._files else []
+        # Together, since most jobs write little and every hop to a thread has its price.
+        opened, chunks = await self._disk.acquire(
+            lambda result: _close_all(result[0]), self._open_and_read
+        )
+        self._take(stack, opened)
         for chunk in chunks:
             self._offsets[chunk.output] = chunk.offset + len(chunk.data)
         return chunks
 
-    def _read(self) -> list[Chunk]:
+    def _open_and_read(self) -> tuple[dict[Output, int], list[Chunk]]:
+        opened = self._open_files()
+        try:
+            return opened, self._read(self._files | opened)
+        except OSError:
+            _close_all(opened)
+            raise
+
+    def _read(self, files: Mapping[Output, int]) -> list[Chunk]:
         """Read some pieces of each output in turns, in a thread."""
         chunks: list[Chunk] = []
-        offsets = {output: self._offsets[output] for output in self._files}
+        offsets = {output: self._offsets[output] for output in files}
         for _ in range(BATCH):
             for output, offset in list(offsets.items()):
-                data = os.pread(self._files[output], CHUNK_SIZE, offset)
+                data = os.pread(files[output], CHUNK_SIZE, offset)
                 if data:
                     chunks.append(Chunk(output, offset, data))
                 if len(data) == CHUNK_SIZE:
@@ -154,13 +165,16 @@ class OutputReader:
         return chunks
 
     async def _open(self, stack: ExitStack) -> None:
-        """Open what is there and not yet open; a waiting job has no files."""
+        """Open what is there and not yet open, to watch it."""
         if len(self._files) < len(self._offsets):
-            opened = await self._disk.acquire(_close_all, self._open_files)
-            stack.callback(_close_all, opened)
-            self._files |= opened
+            self._take(stack, await self._disk.acquire(_close_all, self._open_files))
+
+    def _take(self, stack: ExitStack, opened: dict[Output, int]) -> None:
+        stack.callback(_close_all, opened)
+        self._files |= opened
 
     def _open_files(self) -> dict[Output, int]:
+        """Open what is there and not yet open; a waiting job has no files."""
         opened: dict[Output, int] = {}
         try:
             for output in self._offsets:

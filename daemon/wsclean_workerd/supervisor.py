@@ -308,6 +308,9 @@ class Supervisor:
                 self._carry_out(job, instruction)
         written = self._journal.update(after)
         written.add_done_callback(lambda done: self._on_disk(done.result(), job, instructions))
+        if job.on_slot and not after.on_slot:
+            # Whoever gets the slot is written together with this.
+            self._schedule()
         return written
 
     def tell(self, job_id: JobId, *events: Event) -> None:

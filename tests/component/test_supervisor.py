@@ -541,3 +541,29 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
     for job in running:
         await parts.ended(job)
     os.close(gate)
+
+
+async def test_whoever_gets_a_slot_is_written_together_with_the_end_that_freed_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every commit between them would be time that the slot is empty."""
+    parts.supervisor.slots = 1
+    batches: list[list[tuple[int, JobState]]] = [[]]
+    update, commit = JournalDb.update, JournalDb.commit
+
+    def note_update(database: JournalDb, job: Job) -> None:
+        update(database, job)
+        batches[-1].append((job.id, job.state))
+
+    def note_commit(database: JournalDb) -> None:
+        commit(database)
+        batches.append([])
+
+    os.mkfifo(parts.folder / "gate")
+    first = await parts.submit("read line <gate")
+    second = await parts.submit("exit 0")
+    monkeypatch.setattr(JournalDb, "update", note_update)
+    monkeypatch.setattr(JournalDb, "commit", note_commit)
+    (parts.folder / "gate").write_text("on\n", encoding="ascii")
+    await parts.ended(second)
+    assert [(first.id, JobState.SUCCEEDED), (second.id, JobState.STARTING)] in batches

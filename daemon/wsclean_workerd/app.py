@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from wsclean_workerd import __version__, config_file, journald
 from wsclean_workerd.daemon import Daemon
 from wsclean_workerd.errors import StartError
-from wsclean_workerd.locks import lock_folder
+from wsclean_workerd.folder_lock import lock_folder
 
 if TYPE_CHECKING:
     from wsclean_workerd.config import Config

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from wsclean_workerd import clock
 from wsclean_workerd.command import script
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
-from wsclean_workerd.events import KillDelivered, LaunchFailed, Signal
+from wsclean_workerd.events import (
+    AttachJob,
+    KillDelivered,
+    LaunchFailed,
+    ResolveLaunch,
+    Signal,
+    SignalJob,
+    StartJob,
+)
 from wsclean_workerd.model import Reason
 from wsclean_workerd.runtime.launching import MARK, mark_value
 from wsclean_workerd.tasks import complain, pauses
@@ -73,6 +81,20 @@ class Attendant:
         self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._check: asyncio.TimerHandle | None = None
+
+    def carry_out(
+        self, job: Job, instruction: StartJob | ResolveLaunch | AttachJob | SignalJob
+    ) -> None:
+        """Do what the state machine wants done with the processes of a job."""
+        match instruction:
+            case StartJob():
+                self.start(job)
+            case ResolveLaunch(refused):
+                self.resolve(job, refused=refused)
+            case AttachJob():
+                self.attach(job)
+            case SignalJob(signal):
+                self.signal(job, signal)
 
     def start(self, job: Job) -> None:
         """Prepare the job's folder and hand it to the runtime."""

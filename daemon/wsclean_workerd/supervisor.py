@@ -15,17 +15,12 @@ from wsclean_workerd import clock, scheduler
 from wsclean_workerd.errors import NoSuchJob, ShuttingDown
 from wsclean_workerd.events import (
     ArmTimer,
-    AttachJob,
     CancelRequested,
     DeadlinePassed,
     DisarmTimer,
     Event,
     Instruction,
     JobChosen,
-    ResolveLaunch,
-    SignalJob,
-    StartJob,
-    Timer,
 )
 from wsclean_workerd.model import Job, JobId, JobSpec, JobState, Patience, Reason
 from wsclean_workerd.recovery import rebase, recover
@@ -38,6 +33,7 @@ if TYPE_CHECKING:
     from wsclean_workerd.announcer import Announcer
     from wsclean_workerd.attendant import Attendant
     from wsclean_workerd.command import CommandRules
+    from wsclean_workerd.events import Timer
     from wsclean_workerd.journal import Journal
     from wsclean_workerd.model import RuntimeCondition
     from wsclean_workerd.storage import Storage, Touched
@@ -94,7 +90,7 @@ class Supervisor:
         self._unproven = unproven
         self._expect_holder = expect_holder
         self._changed = changed
-        self._timers = Timers(self._deadline)
+        self._timers = Timers(self._deadline, patience)
         self._attendant: Attendant | None = None
         self._last_id = 0
         self._closing = False
@@ -372,24 +368,10 @@ class Supervisor:
         self.handle(job_id, DeadlinePassed(clock.now(), timer))
 
     def _carry_out(self, job: Job, instruction: Instruction) -> None:
-        match instruction:
-            case StartJob():
-                self._hands.start(job)
-            case ResolveLaunch(refused):
-                self._hands.resolve(job, refused=refused)
-            case AttachJob():
-                self._hands.attach(job)
-            case SignalJob(signal):
-                self._hands.signal(job, signal)
-            case ArmTimer(Timer.START | Timer.GRACE as timer, _):
-                # From now, when job or TERM are handed over: they may have waited long
-                # to be written.
-                waits = {Timer.START: self._patience.start, Timer.GRACE: self._patience.grace}
-                self._timers.arm(job.id, timer, clock.now().boot + waits[timer])
-            case ArmTimer(timer, due):
-                self._timers.arm(job.id, timer, due)
-            case DisarmTimer(timer):
-                self._timers.disarm(job.id, timer)
+        if isinstance(instruction, ArmTimer | DisarmTimer):
+            self._timers.carry_out(job.id, instruction)
+        else:
+            self._hands.carry_out(job, instruction)
 
     @property
     def _hands(self) -> Attendant:

@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from wsclean_workerd import clock
+from wsclean_workerd.events import ArmTimer, DisarmTimer, Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsclean_workerd.events import Timer
-    from wsclean_workerd.model import JobId
+    from wsclean_workerd.model import JobId, Patience
 
 
 class Timers:
@@ -19,23 +19,25 @@ class Timers:
 
     Args:
         passed: Called with job and timer when one has run out.
+        patience: The waits of the state machine.
     """
 
-    def __init__(self, passed: Callable[[JobId, Timer], None]) -> None:
+    def __init__(self, passed: Callable[[JobId, Timer], None], patience: Patience) -> None:
         self._passed = passed
+        # From now, when job or TERM are handed over: they may have waited long to be
+        # written.
+        self._from_now = {Timer.START: patience.start, Timer.GRACE: patience.grace}
         self._handles: dict[tuple[JobId, Timer], asyncio.TimerHandle] = {}
 
-    def arm(self, job_id: JobId, timer: Timer, due: float) -> None:
-        """Let a timer run out at a time of the boot clock, in seconds."""
-        self.disarm(job_id, timer)
-        delay = max(0.0, due - clock.now().boot)
+    def carry_out(self, job_id: JobId, instruction: ArmTimer | DisarmTimer) -> None:
+        """Arm a timer of a job, anew if it is armed, or forget it."""
+        timer = instruction.timer
+        self._disarm(job_id, timer)
+        if isinstance(instruction, DisarmTimer):
+            return
+        delay = self._from_now.get(timer, max(0.0, instruction.due - clock.now().boot))
         loop = asyncio.get_running_loop()
         self._handles[job_id, timer] = loop.call_later(delay, self._fire, job_id, timer)
-
-    def disarm(self, job_id: JobId, timer: Timer) -> None:
-        """Forget a timer, if it is armed."""
-        if handle := self._handles.pop((job_id, timer), None):
-            handle.cancel()
 
     def close(self) -> None:
         """Forget all timers."""
@@ -46,3 +48,7 @@ class Timers:
     def _fire(self, job_id: JobId, timer: Timer) -> None:
         del self._handles[job_id, timer]
         self._passed(job_id, timer)
+
+    def _disarm(self, job_id: JobId, timer: Timer) -> None:
+        if handle := self._handles.pop((job_id, timer), None):
+            handle.cancel()

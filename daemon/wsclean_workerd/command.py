@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import InvalidRequest, OutputWouldBeLost, UnknownProgram
+from wsclean_workerd.lock_keys import lock_keys
 from wsclean_workerd.model import Order, words
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class CommandRules:
             umask=self._umask(spec),
             run_timeout=_limit("run timeout", spec.run_timeout, self.run_timeout),
             queue_timeout=_limit("queue timeout", spec.queue_timeout, self.queue_timeout),
+            locks=words(lock_keys(spec.locks, self.mapper)),
         )
 
     def _check_words(self, spec: JobSpec) -> None:

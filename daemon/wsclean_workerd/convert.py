@@ -112,6 +112,7 @@ def spec_from_proto(spec: pb.JobSpec) -> JobSpec:
         queue_timeout=_seconds(spec, "queue_timeout"),
         umask=spec.umask if spec.HasField("umask") else None,
         tied=spec.tied,
+        locks=words(spec.locks),
     )
 
 
@@ -132,6 +133,7 @@ def spec_to_proto(spec: JobSpec) -> pb.JobSpec:
         queue_timeout=_duration(spec.queue_timeout),
         umask=spec.umask,
         tied=spec.tied,
+        locks=spec.locks,
     )
 
 
@@ -151,6 +153,7 @@ def job_to_proto(job: Job) -> pb.Job:
         run_timeout=_duration(job.order.run_timeout),
         container_id=job.container or "",
         lingering=job.lingering,
+        locks=job.order.locks,
     )
 
 

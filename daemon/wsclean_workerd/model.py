@@ -98,6 +98,7 @@ class JobSpec:
         queue_timeout: Seconds the job may wait, or None for the default.
         umask: The file mode creation mask, or None for the default.
         tied: Whether the job is to end when the call that submitted it does.
+        locks: What no other job may hold meanwhile.
     """
 
     command: tuple[str, ...]
@@ -107,6 +108,7 @@ class JobSpec:
     queue_timeout: float | None = None
     umask: int | None = None
     tied: bool = False
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,8 @@ class Order:
         umask: Its file mode creation mask.
         run_timeout: Seconds it may run, or None for no limit.
         queue_timeout: Seconds it may wait, or None for no limit.
+        locks: What it holds for itself alone while it is on a slot: each by the one
+            name that it has for all jobs, sorted.
     """
 
     command: tuple[str, ...]
@@ -137,6 +141,7 @@ class Order:
     umask: int
     run_timeout: float | None
     queue_timeout: float | None
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,7 @@ class PathMapper:
         by_host = [mount for mount in self.mounts if is_below(normal, mount.host)]
         if by_host:
             mount = max(by_host, key=lambda each: len(each.host))
-            below = posixpath.relpath(normal, mount.host)
-            return normalise(posixpath.join(mount.container, below))
+            return _moved(normal, mount.host, mount.container)
         if any(is_below(normal, mount.container) for mount in self.mounts):
             return normal
         raise UnmappedPath(
@@ -89,6 +88,33 @@ class PathMapper:
             f"or write {INSIDE}{path} if it is meant inside the image",
             path=path,
         )
+
+    def host_path(self, path: str) -> str:
+        """The one name that a file has on the host, however a command may name it.
+
+        Args:
+            path: A host path, a path that a job sees below a mount, or `container:` and
+                a path inside the image.
+
+        Returns:
+            The host path of what a job would find there. What is below no mount keeps
+            its name, normalised.
+
+        Raises:
+            UnmappedPath: If no absolute path follows `container:`.
+        """
+        if path.startswith(INSIDE):
+            inside = normalise(self._map_inside(path))
+            elsewhere = INSIDE + inside
+        else:
+            # Not every host path is its own name: a mount may hide a part of another.
+            elsewhere = normalise(path)
+            inside = self.map_folder(path) or elsewhere
+        by_container = [mount for mount in self.mounts if is_below(inside, mount.container)]
+        if not by_container:
+            return elsewhere
+        mount = max(by_container, key=lambda each: len(each.container))
+        return _moved(inside, mount.container, mount.host)
 
     def map_argument(self, argument: str) -> str:
         """Map an argument of a command: a path, a list of them, or `key=/path`.
@@ -147,6 +173,11 @@ class PathMapper:
             for mount in self.mounts
         )
         return f"Use a path below one of these: {listed}"
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    """Where a normalised path is if the folder that it is below has another name."""
+    return normalise(posixpath.join(new, posixpath.relpath(path, old)))
 
 
 def _is_absolute(text: str) -> bool:

@@ -89,6 +89,8 @@ def _spec(data: dict[str, Any]) -> JobSpec:
             "command": words(data["command"]),
             "working_directory": sys.intern(data["working_directory"]),
             "environment": tuple((name, value) for name, value in data["environment"]),
+            # Which older records do not have.
+            "locks": words(data.get("locks", ())),
         },
     )
 
@@ -101,6 +103,7 @@ def _order(data: dict[str, Any]) -> Order:
             "command": words(data["command"]),
             "working_directory": sys.intern(data["working_directory"]),
             "user": _user(user["uid"], user["gid"], tuple(user["groups"])),
+            "locks": words(data.get("locks", ())),
         },
     )
 

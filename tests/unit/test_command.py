@@ -69,6 +69,7 @@ def test_what_the_caller_says_comes_before_the_defaults() -> None:
             InvalidRequest,
             "belong to the daemon",
         ),
+        (("wsclean",), {"locks": ("a/b",)}, InvalidRequest, "cannot lock 'a/b'"),
         (("wsclean", "x" * MAX_ARGUMENTS_BYTES), {}, InvalidRequest, "in a file"),
     ],
 )
@@ -80,6 +81,12 @@ def test_what_cannot_run_is_refused_with_the_words_for_it(
 ) -> None:
     with pytest.raises(error, match=words):
         order(*command, **fields)
+
+
+def test_locks_get_the_names_that_they_have_on_the_host() -> None:
+    made = order("wsclean", locks=("/data/a.ms", "gpu", "/stage/a.ms/"))
+    assert made.locks == ("/stage/a.ms", "gpu")
+    assert order("wsclean").locks == ()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ SPECS = st.builds(
     run_timeout=SECONDS,
     queue_timeout=SECONDS,
     umask=st.none() | st.integers(0, 0o777),
+    tied=st.booleans(),
+    locks=st.lists(TEXT, max_size=3).map(tuple),
 )
 
 
@@ -48,7 +50,16 @@ def test_a_spec_survives_the_way_there_and_back(spec: JobSpec) -> None:
 @given(SPECS)
 def test_a_spec_survives_the_journal(spec: JobSpec) -> None:
     job = make_job(spec=spec)
+    job = replace(job, order=replace(job.order, locks=spec.locks))
     assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
+
+
+def test_a_record_of_before_there_were_locks_has_none() -> None:
+    job = make_job()
+    record = encode(job)
+    assert record.count(',"locks":[]') == 2
+    old = record.replace(',"locks":[]', "")
+    assert decode(job.id, job.request_id, job.state.name, old) == job
 
 
 def test_a_job_that_was_told_to_end_survives_the_journal() -> None:
@@ -94,8 +105,11 @@ def test_what_is_no_id_names_no_job(text: str) -> None:
 
 
 def test_a_job_is_told_whole() -> None:
+    waiting = make_job(17)
     job = replace(
-        make_job(17),
+        waiting,
+        spec=replace(waiting.spec, locks=("/data/a.ms",)),
+        order=replace(waiting.order, locks=("/stage/a.ms",)),
         state=JobState.FAILED,
         reason=Reason("EXIT_STATUS", "wsclean ended with exit status 3"),
         exit_status=3,
@@ -109,9 +123,10 @@ def test_a_job_is_told_whole() -> None:
     assert (told.reason.code, told.container_id, told.lingering) == ("EXIT_STATUS", "c1", True)
     assert told.end_time.ToNanoseconds() - told.start_time.ToNanoseconds() == 750_000_000
     assert list(told.mapped_command) == list(job.order.command)
-    waiting = job_to_proto(make_job())
+    assert (list(told.spec.locks), list(told.locks)) == (["/data/a.ms"], ["/stage/a.ms"])
+    queued = job_to_proto(make_job())
     assert not any(
-        waiting.HasField(field) for field in ("reason", "exit_status", "start_time", "end_time")
+        queued.HasField(field) for field in ("reason", "exit_status", "start_time", "end_time")
     )
 
 

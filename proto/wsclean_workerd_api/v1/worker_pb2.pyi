@@ -141,6 +141,7 @@ class JobSpec(google.protobuf.message.Message):
     QUEUE_TIMEOUT_FIELD_NUMBER: builtins.int
     UMASK_FIELD_NUMBER: builtins.int
     TIED_FIELD_NUMBER: builtins.int
+    LOCKS_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
     """The caller's working directory, an absolute host path without symlinks.
     Relative arguments mean what they mean there if it is below a mount.
@@ -172,6 +173,16 @@ class JobSpec(google.protobuf.message.Message):
     def queue_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """How long the job may wait in the queue. Absent: the configured default."""
 
+    @property
+    def locks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What no other job may hold while this one runs. Each is an absolute path, of a
+        Measurement Set or of images (their -name), or a plain name such as gpu-calibration:
+        up to 128 letters, digits and characters of "._-:", a letter or digit first. A path
+        means what it means in a command, except that it may be below no mount; it names
+        nothing but itself, neither what is below it nor what is above it. At most 64; what
+        is named twice counts once.
+        """
+
     def __init__(
         self,
         *,
@@ -182,9 +193,10 @@ class JobSpec(google.protobuf.message.Message):
         queue_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         umask: builtins.int | None = ...,
         tied: builtins.bool = ...,
+        locks: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_umask", b"_umask", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "umask", b"umask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_umask", b"_umask", "command", b"command", "environment", b"environment", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "tied", b"tied", "umask", b"umask", "working_directory", b"working_directory"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_umask", b"_umask", "command", b"command", "environment", b"environment", "locks", b"locks", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "tied", b"tied", "umask", b"umask", "working_directory", b"working_directory"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_umask", b"_umask"]) -> typing.Literal["umask"] | None: ...
 
 global___JobSpec = JobSpec
@@ -230,6 +242,7 @@ class Job(google.protobuf.message.Message):
     RUN_TIMEOUT_FIELD_NUMBER: builtins.int
     CONTAINER_ID_FIELD_NUMBER: builtins.int
     LINGERING_FIELD_NUMBER: builtins.int
+    LOCKS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its number on this host, given by the daemon. Opaque to programs."""
     state: global___JobState.ValueType
@@ -253,7 +266,8 @@ class Job(google.protobuf.message.Message):
     @property
     def reason(self) -> global___Reason:
         """Why it ended as it did, or why it is being stopped. Of a job that waits, in the answers
-        of GetJob and ListJobs: what it waits for other than a slot, STORAGE_HUNG for example.
+        of GetJob and ListJobs: what it waits for other than a slot. STORAGE_HUNG; LOCK_HELD by
+        another job; LOCK_PROMISED to an older job that waits as well.
         """
 
     @property
@@ -276,6 +290,13 @@ class Job(google.protobuf.message.Message):
     def run_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """The run timeout that holds for it. Absent: none."""
 
+    @property
+    def locks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What it locks, sorted, each by the name that is the same for all jobs: a path is that
+        of the host, whichever mount it was named by. It holds all of them from the moment at
+        which it is STARTING until the last of its processes is gone, and none before.
+        """
+
     def __init__(
         self,
         *,
@@ -292,9 +313,10 @@ class Job(google.protobuf.message.Message):
         run_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         container_id: builtins.str = ...,
         lingering: builtins.bool = ...,
+        locks: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "end_time", b"end_time", "exit_status", b"exit_status", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "submit_time", b"submit_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "container_id", b"container_id", "end_time", b"end_time", "exit_status", b"exit_status", "id", b"id", "lingering", b"lingering", "mapped_command", b"mapped_command", "mapped_working_directory", b"mapped_working_directory", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "state", b"state", "submit_time", b"submit_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "container_id", b"container_id", "end_time", b"end_time", "exit_status", b"exit_status", "id", b"id", "lingering", b"lingering", "locks", b"locks", "mapped_command", b"mapped_command", "mapped_working_directory", b"mapped_working_directory", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "state", b"state", "submit_time", b"submit_time"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_status", b"_exit_status"]) -> typing.Literal["exit_status"] | None: ...
 
 global___Job = Job

@@ -94,5 +94,19 @@ class RuntimeUnavailable(Exception):
         self.code = code
 
 
+class LockTaken(Exception):
+    """A job cannot be written down as holding a lock, since another one holds it.
+
+    Args:
+        lock: The lock.
+        holder: The job that holds it.
+    """
+
+    def __init__(self, lock: str, holder: int) -> None:
+        super().__init__(f"job {holder} holds {lock}")
+        self.lock = lock
+        self.holder = holder
+
+
 class LaunchRefused(Exception):
     """This job could not be handed over although the runtime is there."""

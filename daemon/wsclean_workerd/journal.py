@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsclean_workerd.errors import JournalUnavailable
+from wsclean_workerd.errors import JournalUnavailable, LockTaken
 from wsclean_workerd.journal_db import JournalDb, lay_out_log, unreadable
 
 if TYPE_CHECKING:
@@ -50,6 +50,16 @@ class _Write:
     apply: Callable[[JournalDb], Any]
     must: bool
     done: asyncio.Future[Any]
+
+    def attempt(self, database: JournalDb) -> Any:
+        """Make the change; return what `done` gets, which is an error if it was refused.
+
+        Whatever it is refused for is its own: those beside it are written.
+        """
+        try:
+            return self.apply(database)
+        except LockTaken as refusal:
+            return refusal
 
 
 class Journal:
@@ -86,7 +96,8 @@ class Journal:
 
         Returns:
             When it is on disk: the job, or the older one with the same request id.
-            Fails with `JournalUnavailable` if the disk does not take it.
+            Fails with `JournalUnavailable` if the disk does not take it, and with
+            `LockTaken` if another job holds a lock that it is to hold.
         """
         return self._hand_over(lambda database: database.insert(job), must=False)
 
@@ -94,7 +105,8 @@ class Journal:
         """Write a job that has changed.
 
         Returns:
-            When it is on disk, however long that takes: the job.
+            When it is on disk, however long that takes: the job. Fails with `LockTaken`,
+            and leaves the job as it was, if another one holds a lock that it is to hold.
         """
 
         def apply(database: JournalDb) -> Job:
@@ -224,7 +236,7 @@ class Journal:
         database = self._write_db
         try:
             database.begin()
-            results = [write.apply(database) for write in writes]
+            results = [write.attempt(database) for write in writes]
             database.commit()
         except Exception as error:  # noqa: BLE001 - without this thread nothing is written at all
             self._fail(writes, error)
@@ -251,7 +263,11 @@ class Journal:
 
 def _settle(writes: list[_Write], results: list[Any]) -> None:
     for write, result in zip(writes, results, strict=True):
-        if not write.done.cancelled():
+        if write.done.cancelled():
+            continue
+        if isinstance(result, LockTaken):
+            write.done.set_exception(result)
+        else:
             write.done.set_result(result)
 
 

@@ -7,7 +7,7 @@ import sqlite3
 import uuid
 from typing import TYPE_CHECKING
 
-from wsclean_workerd.errors import StartError
+from wsclean_workerd.errors import LockTaken, StartError
 from wsclean_workerd.journal_schema import MIGRATIONS, TABLES, VERSION
 from wsclean_workerd.model import ENDED, Job, JobId, JobState
 from wsclean_workerd.records import decode, encode
@@ -113,6 +113,9 @@ class JournalDb:
 
         Returns:
             The job that has this request id: the same one, or the older one.
+
+        Raises:
+            LockTaken: If another job holds a lock that it is to hold. It is not added.
         """
         inserted = self._connection.execute(
             "INSERT INTO jobs (id, uid, request_id, state, live, record, ended)"
@@ -121,6 +124,11 @@ class JournalDb:
             (job.id, job.order.user.uid, *self._values(job)),
         )
         if inserted.rowcount:
+            try:
+                self._write_locks(job)
+            except LockTaken:
+                self._connection.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
+                raise
             return job
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM jobs WHERE uid = ? AND request_id = ?",  # noqa: S608 - constant
@@ -129,12 +137,44 @@ class JournalDb:
         return self._job(row)
 
     def update(self, job: Job) -> None:
-        """Write a job that has changed."""
+        """Write a job that has changed.
+
+        Raises:
+            LockTaken: If another job holds a lock that it is to hold. It stays as it was.
+        """
+        self._write_locks(job)
         _, *values = self._values(job)
         self._connection.execute(
             "UPDATE jobs SET state = ?, live = ?, record = ?, ended = ? WHERE id = ?",
             (*values, job.id),
         )
+
+    def _write_locks(self, job: Job) -> None:
+        """Write which locks a job holds: all of its own while it is on a slot, or change nothing.
+
+        Raises:
+            LockTaken: If another job holds one of them, which the table has room for once.
+        """
+        if not job.order.locks:
+            return
+        run, run_many = self._connection.execute, self._connection.executemany
+        rows = [(key, job.id) for key in job.order.locks]
+        run("SAVEPOINT locks")
+        run_many("DELETE FROM locks WHERE key = ? AND job = ?", rows)
+        if job.on_slot:
+            try:
+                run_many("INSERT INTO locks (key, job) VALUES (?, ?)", rows)
+            except sqlite3.IntegrityError:
+                run("ROLLBACK TO locks")
+                run("RELEASE locks")
+                raise self._lock_taken(job) from None
+        run("RELEASE locks")
+
+    def _lock_taken(self, job: Job) -> LockTaken:
+        """What to tell of a job that wants a lock which another one holds."""
+        find = "SELECT key, job FROM locks WHERE key = ? AND job <> ?"
+        rows = (self._connection.execute(find, (key, job.id)) for key in job.order.locks)
+        return LockTaken(*next(row for each in rows for row in each))
 
     @staticmethod
     def _values(job: Job) -> tuple[str | None, str, int, str, float | None]:

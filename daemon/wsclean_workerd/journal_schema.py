@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 2
+VERSION = 3
 """The version of the tables, which the file has as its `user_version`."""
 
 # AUTOINCREMENT: a number is never given twice, even when old jobs are pruned.
@@ -29,6 +29,10 @@ CREATE UNIQUE INDEX jobs_request ON jobs (uid, request_id) WHERE request_id IS N
 CREATE INDEX jobs_live ON jobs (id) WHERE live = 1;
 CREATE INDEX jobs_state ON jobs (state, id);
 CREATE INDEX jobs_over ON jobs (ended) WHERE live = 0;
+CREATE TABLE locks (
+    key TEXT PRIMARY KEY,
+    job INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 """
 
 MIGRATIONS: Mapping[int, str] = {
@@ -37,6 +41,13 @@ MIGRATIONS: Mapping[int, str] = {
 ALTER TABLE jobs ADD COLUMN ended REAL;
 UPDATE jobs SET ended = json_extract(record, '$.ended.wall');
 CREATE INDEX jobs_over ON jobs (ended) WHERE live = 0;
+""",
+    # The locks that jobs on slots hold: none, as no job of before has any.
+    2: """
+CREATE TABLE locks (
+    key TEXT PRIMARY KEY,
+    job INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 """,
 }
 """What turns the tables of a version into those of the next."""

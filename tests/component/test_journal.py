@@ -6,6 +6,7 @@ import resource
 import shutil
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from support.daemon import DEADLINE
 from support.jobs import at, make_job
 from wsclean_workerd import journal_db
 from wsclean_workerd.disk import Disk
-from wsclean_workerd.errors import JournalUnavailable, StartError
+from wsclean_workerd.errors import JournalUnavailable, LockTaken, StartError
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.journal_db import JournalDb
 from wsclean_workerd.model import Job, JobId, JobState, Reason, Stop
@@ -168,7 +170,7 @@ def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StartError, match="version 99, this daemon knows 2"):
+    with pytest.raises(StartError, match="version 99, this daemon knows 3"):
         JournalDb(path)
 
 
@@ -213,6 +215,7 @@ def test_a_job_has_nothing_that_a_record_forgets() -> None:
     from wsclean_workerd.records import decode, encode  # noqa: PLC0415
 
     job: Job = replace(FULL, exit_status=3, ended=at(9), lingering=True)
+    job = replace(job, order=replace(job.order, locks=("a", "/b")))
     assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
 
 
@@ -252,12 +255,12 @@ def test_a_disk_without_room_for_the_log_is_no_hindrance(tmp_path: Path) -> None
     assert sorted(each.name for each in tmp_path.iterdir()) == ["journal.db"]
 
 
-OLD = Path(__file__).parents[1] / "data" / "journal-v1.db"
+DATA = Path(__file__).parents[1] / "data"
 
 
 async def test_the_journal_of_the_first_release_is_understood(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    path.write_bytes(OLD.read_bytes())
+    path.write_bytes((DATA / "journal-v1.db").read_bytes())
     for _ in range(2):
         journal = Journal(path)
         assert journal.instance == "0123456789abcdef" * 2
@@ -272,6 +275,154 @@ async def test_the_journal_of_the_first_release_is_understood(tmp_path: Path) ->
         assert again.id == 6
         assert await journal.outdated(before=at(9).wall, keep=10, limit=10) == [1]
         await journal.close()
+
+
+async def test_a_journal_of_before_there_were_locks_is_understood(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes((DATA / "journal-v2.db").read_bytes())
+    for _ in range(2):
+        journal = Journal(path)
+        assert journal.instance == "0123456789abcdef" * 2
+        jobs, last_id, _ = await journal.load("another")
+        assert [job.id for job in jobs] == [2, 3, 4, 5, 6, 7]
+        assert last_id >= 8
+        assert not any(job.spec.locks or job.order.locks for job in jobs)
+        assert (jobs[1].spec.run_timeout, jobs[1].spec.tied) == (7.5, True)
+        assert jobs[5].lingering
+        assert held(path) == []
+        assert (await journal.insert(make_job(9, request_id="déjà vu"))).id == 6
+        assert await journal.outdated(before=at(9).wall, keep=10, limit=10) == [1]
+        await journal.close()
+    # What it is asked to remember from now on it does.
+    journal = Journal(path)
+    await journal.insert(locking(10, "a", state=JobState.STARTING))
+    await journal.close()
+    assert held(path) == [("a", 10)]
+
+
+def locking(number: int, locks: str, **changes: object) -> Job:
+    """A job with a lock for each letter."""
+    job = make_job(number)
+    return replace(job, order=replace(job.order, locks=tuple(locks)), **changes)  # type: ignore[arg-type]
+
+
+def held(path: Path) -> list[tuple[str, int]]:
+    """The locks in the file of a journal."""
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT key, job FROM locks ORDER BY key").fetchall()
+    connection.close()
+    return found
+
+
+ENDS = {"reason": Reason("x", "x"), "ended": at(5)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({"state": JobState.QUEUED}, False),
+        ({"state": JobState.HELD}, False),
+        ({"state": JobState.STARTING}, True),
+        ({"state": JobState.RUNNING}, True),
+        ({"state": JobState.STOPPING}, True),
+        ({"state": JobState.SUCCEEDED, "lingering": True, **ENDS}, True),
+        ({"state": JobState.LOST, "lingering": True, **ENDS}, True),
+        ({"state": JobState.SUCCEEDED, **ENDS}, False),
+        ({"state": JobState.LOST, **ENDS}, False),
+    ],
+)
+async def test_the_locks_of_a_job_are_held_while_it_is_on_a_slot(
+    tmp_path: Path, journal: Journal, changes: dict[str, object], holds: bool
+) -> None:
+    job = locking(1, "ab", **changes)
+    rows = [("a", 1), ("b", 1)] if holds else []
+    assert job.on_slot == holds
+    await journal.insert(job)
+    assert held(tmp_path / "journal.db") == rows
+    for before in (JobState.QUEUED, JobState.RUNNING):
+        await journal.update(replace(job, state=before, lingering=False))
+        await journal.update(job)
+        assert held(tmp_path / "journal.db") == rows
+
+
+async def test_a_lock_that_is_held_is_refused_and_what_is_beside_it_is_written(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {"state": JobState.RUNNING}
+    await journal.insert(locking(1, "ax", **running))
+    for number, locks in ((2, "bx"), (3, "c"), (4, "dx")):
+        await journal.insert(locking(number, locks))
+    commit, asked, released = JournalDb.commit, threading.Event(), threading.Event()
+    commits: list[None] = []
+
+    def slowly(database: JournalDb) -> None:
+        asked.set()
+        assert released.wait(DEADLINE)
+        commits.append(None)
+        commit(database)
+
+    monkeypatch.setattr(JournalDb, "commit", slowly)
+    first = journal.update(locking(3, "c"))
+    await asyncio.to_thread(asked.wait, DEADLINE)
+    others = [
+        journal.update(locking(2, "bx", **running)),
+        journal.update(locking(3, "c", **running)),
+        journal.insert(locking(5, "ex", **running, request_id="five")),
+        journal.update(locking(4, "d", **running)),
+    ]
+    released.set()
+    await first
+    results = await asyncio.gather(*others, return_exceptions=True)
+    assert len(commits) == 2
+    for refused in (results[0], results[2]):
+        assert isinstance(refused, LockTaken)
+        assert (refused.lock, refused.holder, str(refused)) == ("x", 1, "job 1 holds x")
+    assert [job.id for job in results if isinstance(job, Job)] == [3, 4]
+    assert journal.failure is None
+    # Of what was refused, nothing is left.
+    assert held(tmp_path / "journal.db") == [("a", 1), ("c", 3), ("d", 4), ("x", 1)]
+    known = await journal.get(JobId(2))
+    assert known is not None
+    assert known.state is JobState.QUEUED
+    assert await journal.get(JobId(5)) is None
+    again = await journal.insert(locking(5, "ex", request_id="five"))
+    assert (again.id, again.state) == (5, JobState.QUEUED)
+
+
+async def test_a_lock_can_be_had_as_soon_as_it_is_free(tmp_path: Path, journal: Journal) -> None:
+    await journal.insert(locking(1, "x", state=JobState.RUNNING))
+    await journal.insert(locking(2, "x"))
+    await asyncio.gather(
+        journal.update(locking(1, "x", state=JobState.LOST, **ENDS)),
+        journal.update(locking(2, "x", state=JobState.STARTING)),
+    )
+    assert held(tmp_path / "journal.db") == [("x", 2)]
+
+
+async def test_a_lock_is_still_held_when_the_journal_is_opened_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    holder = locking(1, "x", state=JobState.LOST, lingering=True, **ENDS)
+    await journal.insert(holder)
+    await journal.insert(locking(2, "x"))
+    await journal.close()
+    again = Journal(tmp_path / "journal.db")
+    jobs, _, _ = await again.load("boot")
+    assert jobs == [holder, locking(2, "x")]
+    with pytest.raises(LockTaken, match="job 1 holds x"):
+        await again.update(locking(2, "x", state=JobState.STARTING))
+    # However often it is written itself.
+    await again.update(holder)
+    await again.close()
+    assert held(tmp_path / "journal.db") == [("x", 1)]
+
+
+def test_no_lock_can_be_in_the_file_twice(tmp_path: Path) -> None:
+    JournalDb(tmp_path / "journal.db").close()
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        connection.execute("INSERT INTO locks VALUES ('x', 1)")
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            connection.execute("INSERT INTO locks VALUES ('x', 2)")
+    connection.close()
 
 
 async def test_old_jobs_are_found_by_age_and_by_number(journal: Journal) -> None:

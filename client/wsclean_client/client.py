@@ -98,6 +98,7 @@ class WSCleanClient:
         stdout: Sink | None = None,
         stderr: Sink | None = None,
         tied: bool = False,
+        locks: Iterable[PathArgument] = (),
         request_id: str | None = None,
     ) -> CompletedJob:
         """Run a command and wait for its end, much like `subprocess.run`.
@@ -122,6 +123,10 @@ class WSCleanClient:
             stderr: Takes standard error likewise.
             tied: Whether the job is to end when this process does, however that
                 happens. Otherwise it goes on.
+            locks: What no other job with the same lock may use meanwhile: from the start
+                of the job until its last process is gone. What has a `/` in it, and a path
+                object, is the path of a Measurement Set or of images (their `-name`);
+                any other text is a plain name such as `gpu-calibration`.
             request_id: Names the submission: sent again, by whomever, it means
                 the same job. None: a random one.
 
@@ -134,10 +139,16 @@ class WSCleanClient:
                 `JobCancelled` or `JobLost`.
             RequestRefused: If the daemon does not accept the command.
             DaemonNotReachable: If the daemon does not answer.
-            TypeError: If `args` is no list of texts and paths.
+            TypeError: If `args` or `locks` is no list of texts and paths.
         """
         options = Options(
-            cwd=cwd, env=env, timeout=timeout, queue_timeout=queue_timeout, umask=umask, tied=tied
+            cwd=cwd,
+            env=env,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            umask=umask,
+            tied=tied,
+            locks=locks,
         )
         spec, output = prepare(args, options), Output(stdout, stderr)
         run = Run(self._transport(), spec, request_id or os.urandom(16).hex(), output)
@@ -153,6 +164,7 @@ class WSCleanClient:
         cwd: PathArgument | None = None,
         env: Mapping[str, str] | None = None,
         umask: int | None = None,
+        locks: Iterable[PathArgument] = (),
         request_id: str | None = None,
     ) -> JobHandle:
         """Hand a command to the daemon and return at once.
@@ -167,6 +179,7 @@ class WSCleanClient:
             cwd: As for `run`.
             env: As for `run`.
             umask: As for `run`.
+            locks: As for `run`.
             request_id: As for `run`.
 
         Returns:
@@ -175,10 +188,15 @@ class WSCleanClient:
         Raises:
             RequestRefused: If the daemon does not accept the command.
             DaemonNotReachable: If the daemon does not answer.
-            TypeError: If `args` is no list of texts and paths.
+            TypeError: If `args` or `locks` is no list of texts and paths.
         """
         options = Options(
-            cwd=cwd, env=env, timeout=timeout, queue_timeout=queue_timeout, umask=umask
+            cwd=cwd,
+            env=env,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            umask=umask,
+            locks=locks,
         )
         spec = prepare(args, options)
         transport = self._transport()

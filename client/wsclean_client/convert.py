@@ -48,6 +48,7 @@ def job_info(job: pb.Job) -> JobInfo:
         ),
         container_id=job.container_id,
         lingering=job.lingering,
+        locks=tuple(job.locks),
     )
 
 
@@ -95,6 +96,7 @@ def job_spec(spec: CommandSpec) -> pb.JobSpec:
         queue_timeout=_duration(spec.queue_timeout),
         umask=spec.umask,
         tied=spec.tied,
+        locks=spec.locks,
     )
 
 

@@ -76,7 +76,7 @@ class JobInfo:
         submitted_at: When the daemon accepted it, in UTC.
         started_at: When its command began to run, or None.
         ended_at: When it ended, or None.
-        reason: Why it ended as it did or is being stopped, or None.
+        reason: Why it ended as it did, is being stopped or waits, or None.
         exit_status: The exit status of the command, 128 + n if signal n ended it,
             or None if it has not ended or its outcome cannot be known.
         mapped_command: The command as it runs inside the container.
@@ -85,6 +85,8 @@ class JobInfo:
         run_timeout: Seconds that it may run, or None for no limit.
         container_id: The container it was started in, or the empty string.
         lingering: Whether some of its processes remain although it has ended.
+        locks: What it locks, each by the one name that it has for all jobs; held from its
+            start until its last process is gone.
     """
 
     id: str
@@ -102,6 +104,7 @@ class JobInfo:
     run_timeout: float | None = None
     container_id: str = ""
     lingering: bool = False
+    locks: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -147,6 +150,7 @@ class JobInfo:
             "run_timeout": self.run_timeout,
             "container_id": self.container_id,
             "lingering": self.lingering,
+            "locks": list(self.locks),
         }
 
 

@@ -64,6 +64,21 @@ def resolve_command(command: Sequence[str], folder: str) -> tuple[str, ...]:
     return tuple(resolved)
 
 
+def resolve_lock(lock: str, folder: str) -> str:
+    """Resolve what is to be locked: a path if there is a `/` in it, else a plain name.
+
+    Args:
+        lock: The lock.
+        folder: The working directory, absolute and without symlinks.
+
+    Returns:
+        The lock for the daemon.
+    """
+    if "/" not in lock or lock.startswith(INSIDE) or "\0" in lock:
+        return lock
+    return _absolute(lock) if lock.startswith("/") else os.path.realpath(f"{folder}/{lock}")
+
+
 def resolve_folder(folder: str) -> str:
     """Resolve a working directory: absolute, without symlinks."""
     return folder if "\0" in folder else os.path.realpath(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from wsclean_client.errors import RequestRefused
-from wsclean_client.resolve import resolve_command, resolve_folder
+from wsclean_client.resolve import resolve_command, resolve_folder, resolve_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +40,7 @@ class CommandSpec:
         queue_timeout: Seconds that it may wait, or None for the daemon's default.
         umask: The file mode creation mask, or None for the daemon's.
         tied: Whether the job is to end with the call that submits it.
+        locks: What no other job may hold meanwhile, paths resolved.
     """
 
     command: tuple[str, ...]
@@ -49,6 +50,7 @@ class CommandSpec:
     queue_timeout: float | None = None
     umask: int | None = None
     tied: bool = False
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class Options:
     queue_timeout: Seconds | None = None
     umask: int | None = None
     tied: bool = False
+    locks: Iterable[PathArgument] = ()
 
 
 def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
@@ -74,7 +77,7 @@ def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
         The command, ready to be sent.
 
     Raises:
-        TypeError: If `args` is no list of texts and paths.
+        TypeError: If `args` or `locks` is no list of texts and paths.
         ValueError: If a timeout is no finite number.
         RequestRefused: If something cannot be sent: a name that is no UTF-8, a
             working directory that has been removed.
@@ -88,6 +91,7 @@ def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
         queue_timeout=_seconds("queue_timeout", options.queue_timeout),
         umask=own_umask() if options.umask is None else options.umask,
         tied=options.tied,
+        locks=_locks(options.locks, folder),
     )
 
 
@@ -115,6 +119,22 @@ def _texts(args: Iterable[PathArgument]) -> tuple[str, ...]:
             f"a command is a list of arguments, not one text: pass shlex.split({args!r})",
         )
     return tuple(_text(f"argument {number}", argument) for number, argument in enumerate(args))
+
+
+def _locks(locks: Iterable[PathArgument], folder: str) -> tuple[str, ...]:
+    if isinstance(locks, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"locks is {locks!r}: expected a list of paths and names, as in [{locks!r}]"
+        )
+    return tuple(_lock(number, lock, folder) for number, lock in enumerate(locks))
+
+
+def _lock(number: int, lock: PathArgument, folder: str) -> str:
+    text = _text(f"lock {number}", lock)
+    # A text without a slash is a name, a path object never is.
+    if isinstance(lock, os.PathLike) and "/" not in text:
+        text = f"./{text}"
+    return resolve_lock(text, folder)
 
 
 def _text(what: str, value: PathArgument) -> str:

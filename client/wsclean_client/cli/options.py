@@ -31,6 +31,7 @@ class JobOptions(TypedDict):
     queue_timeout: float | None
     cwd: str | None
     env: dict[str, str]
+    locks: tuple[str, ...]
 
 
 class Duration(_FloatType):
@@ -74,6 +75,14 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             callback=_environment,
             help="Add a variable to the job's environment. Repeatable.",
+        ),
+        click.option(
+            "--lock",
+            "locks",
+            metavar="LOCK",
+            multiple=True,
+            help="Let no other job with this lock run meanwhile: the path of a Measurement Set "
+            "or of images (their -name) with a / in it, or a plain name. Repeatable.",
         ),
         click.option(
             "--cwd",

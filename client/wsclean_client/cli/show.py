@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import click
@@ -48,6 +49,7 @@ def _rows(job: JobInfo) -> list[tuple[str, str]]:
         ("queued for", durations.write(job.queue_seconds)),
         ("ran for", durations.write(job.run_seconds)),
         ("may run", durations.write(job.run_timeout)),
+        *zip(chain(["locks"], repeat("")), job.locks, strict=False),
         ("container", job.container_id[:12]),
         ("lingering", "some of its processes are still there" if job.lingering else ""),
     ]

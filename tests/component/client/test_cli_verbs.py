@@ -66,12 +66,20 @@ def test_options_of_the_program_are_left_to_it(
 def test_options_of_a_job(worker: FakeWorker, ctl: Ctl, folder: Path) -> None:
     ctl(
         *("submit", "--queue-timeout", "90", "--cwd", str(folder)),
-        *("-e", "A=1=2", "--env", "B=", "wsclean"),
+        *("-e", "A=1=2", "--env", "B=", "--lock", "gpu", "--lock", "./sim.ms", "wsclean"),
     )
     (request,) = worker.seen(pb.SubmitJobRequest)
     assert request.spec.queue_timeout.seconds == 90
     assert request.spec.working_directory == str(folder)
     assert dict(request.spec.environment) == {"A": "1=2", "B": ""}
+    assert list(request.spec.locks) == ["gpu", f"{folder}/sim.ms"]
+
+
+def test_run_takes_locks_too(worker: FakeWorker, ctl: Ctl) -> None:
+    worker.on_submit = lambda fake, job: fake.end(job.id)
+    assert ctl("run", "--lock", "gpu", "wsclean").code == 0
+    (request,) = worker.seen(pb.SubmitJobRequest)
+    assert list(request.spec.locks) == ["gpu"]
 
 
 def test_submit_json_prints_one_object(ctl: Ctl) -> None:
@@ -103,13 +111,17 @@ def test_show_json_prints_one_object(three: FakeWorker, ctl: Ctl) -> None:
         "run_timeout": None,
         "container_id": three.jobs["1"].container_id,
         "lingering": False,
+        "locks": [],
     }
 
 
 def test_show_for_people(three: FakeWorker, ctl: Ctl) -> None:
     three.jobs["1"].spec.command.append("a b\x1b[31m")
+    three.jobs["1"].locks.extend(["/stage/sim.ms", "gpu\x1b"])
     out = ctl("show", "1").out
     assert "state       FAILED\n" in out
+    assert "locks       /stage/sim.ms\n            gpu\\x1b\n" in out
+    assert json.loads(ctl("show", "--json", "1").out)["locks"] == ["/stage/sim.ms", "gpu\x1b"]
     assert "exit        exit status 139 (SIGSEGV)\n" in out
     assert r"wsclean sim.ms 'a b\x1b[31m'" in out
     assert "\x1b" not in out

@@ -72,12 +72,19 @@ def test_submission_carries_all_that_the_caller_said(
         timeout=1.5,
         queue_timeout=60,
         umask=0o002,
+        locks=[folder / "sim.ms", "./image", "gpu", "/no/such.ms"],
         request_id="mine",
     )
     (request,) = worker.seen(pb.SubmitJobRequest)
     spec = request.spec
     assert request.request_id == "mine"
     assert list(spec.command) == ["wsclean", str(folder / "sim.ms")]
+    assert list(spec.locks) == [
+        str(folder / "sim.ms"),
+        str(folder / "image"),
+        "gpu",
+        "/no/such.ms",
+    ]
     assert spec.working_directory == str(folder)
     assert dict(spec.environment) == {"OPENBLAS_NUM_THREADS": "1"}
     assert spec.run_timeout.ToSeconds() == 1

@@ -30,6 +30,61 @@ def test_one_text_is_no_list(args: Any) -> None:
         prepare(args, Options())
 
 
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """A folder with a Measurement Set, a link to it, and a link to the folder."""
+    stage = tmp_path.resolve() / "stage"
+    (stage / "sim.ms").mkdir(parents=True)
+    (stage / "latest.ms").symlink_to("sim.ms")
+    (stage.parent / "link").symlink_to("stage")
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("lock", "resolved"),
+    [
+        # Without a slash it is a name, even if there is such a file, and as a path it is none.
+        ("sim.ms", "sim.ms"),
+        ("gpu-calibration", "gpu-calibration"),
+        (b"gpu", "gpu"),
+        (Path("sim.ms"), "{stage}/sim.ms"),
+        (Path("latest.ms"), "{stage}/sim.ms"),
+        ("./sim.ms", "{stage}/sim.ms"),
+        ("sim.ms/", "{stage}/sim.ms"),
+        ("./latest.ms", "{stage}/sim.ms"),
+        ("../link/new", "{stage}/new"),
+        ("../link/latest.ms", "{stage}/sim.ms"),
+        (Path("/stage/of/nobody.ms"), "/stage/of/nobody.ms"),
+        ("/data/a.ms", "/data/a.ms"),
+        ("container:/data/a.ms", "container:/data/a.ms"),
+        # What is wrong with them is for the daemon to say.
+        ("", ""),
+        ("./a\0b", "./a\0b"),
+    ],
+)
+def test_locks_are_paths_of_the_caller_or_names(lock: Any, resolved: str, stage: Path) -> None:
+    spec = prepare(["wsclean"], Options(cwd=stage, locks=[lock]))
+    assert spec.locks == (resolved.format(stage=stage),)
+
+
+def test_an_absolute_lock_passes_symlinks(stage: Path) -> None:
+    link = stage.parent / "link"
+    locks = (str(link / "latest.ms"), link / "new", f"{stage}/../stage/sim.ms/")
+    spec = prepare(["wsclean"], Options(cwd="/", locks=locks))
+    assert spec.locks == (str(stage / "sim.ms"), str(stage / "new"), str(stage / "sim.ms"))
+
+
+@pytest.mark.parametrize("locks", ["gpu", b"gpu", Path("gpu")])
+def test_one_lock_is_no_list_of_them(locks: Any) -> None:
+    with pytest.raises(TypeError, match=r"locks is .*expected a list"):
+        prepare(["wsclean"], Options(locks=locks))
+
+
+def test_a_lock_that_is_no_text_is_named() -> None:
+    with pytest.raises(TypeError, match="lock 1 is 5"):
+        prepare(["wsclean"], Options(locks=["gpu", 5]))  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize("argument", [512, 2.5, None, ["x"]])
 def test_argument_that_is_no_text_is_named(argument: Any) -> None:
     with pytest.raises(TypeError, match=f"argument 2 is .*{type(argument).__name__}"):

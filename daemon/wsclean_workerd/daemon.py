@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wsclean_workerd import __version__
+from wsclean_workerd.admission import Admission
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
 from wsclean_workerd.command import CommandRules
@@ -67,6 +68,7 @@ class Daemon:
         self._systemd = Systemd()
         self._server: Server | None = None
         self._keeper: RuntimeKeeper | None = None
+        self._admission: Admission | None = None
         self._supervisor: Supervisor | None = None
         self._attendant: Attendant | None = None
         self._storage: Storage | None = None
@@ -116,15 +118,14 @@ class Daemon:
             changed=self._storage_changed,
         )
         ties = Ties(self._stop_job)
+        admission = Admission(slots=config.slots, storage=storage, unproven=probes.unproven)
         supervisor = Supervisor(
             rules=self._rules(),
-            slots=config.slots,
+            admission=admission,
             patience=config.patience,
             journal=journal,
             announcer=announcer,
             condition=lambda: keeper.condition,
-            storage=storage,
-            unproven=probes.unproven,
             expect_holder=ties.expect,
             changed=self._tell_status_soon,
         )
@@ -143,7 +144,8 @@ class Daemon:
             tell=supervisor.tell,
             runtime_failed=keeper.failed,
         )
-        self._keeper, self._supervisor, self._attendant = keeper, supervisor, attendant
+        self._admission, self._supervisor = admission, supervisor
+        self._keeper, self._attendant = keeper, attendant
         self._storage, self._probes = storage, probes
         await supervisor.start(attendant, last_id=last_id)
         stack.push_async_callback(attendant.close)
@@ -154,9 +156,9 @@ class Daemon:
             config=config,
             started=time.time(),
             supervisor=supervisor,
+            admission=admission,
             announcer=announcer,
             condition=self._condition,
-            storage=storage,
             outputs=Outputs(spool, disk, growth),
             ties=ties,
         )
@@ -236,7 +238,7 @@ class Daemon:
     # -- connections -------------------------------------------------------------
 
     def _busy(self) -> bool:
-        return self._supervisor is not None and self._supervisor.slots_used > 0
+        return self._admission is not None and self._admission.taken > 0
 
     def _stop_job(self, job_id: JobId, reason: Reason) -> None:
         if self._supervisor is not None:

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from wsclean_workerd.admission import Admission
     from wsclean_workerd.announcer import Announcer
     from wsclean_workerd.config import Config
     from wsclean_workerd.logs import Chunk, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
-    from wsclean_workerd.storage import Storage
     from wsclean_workerd.supervisor import Supervisor
     from wsclean_workerd.ties import Ties
 
@@ -62,9 +62,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         config: What the daemon was told.
         started: When it started, in seconds since 1970 UTC.
         supervisor: Who knows the jobs.
+        admission: Who may take a slot.
         announcer: Who tells of changes.
         condition: Returns the condition of the runtime.
-        storage: What is known of the storage that jobs use.
         outputs: What jobs write.
         ties: The jobs that are to end with a call.
     """
@@ -75,18 +75,18 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         config: Config,
         started: float,
         supervisor: Supervisor,
+        admission: Admission,
         announcer: Announcer,
         condition: Callable[[], RuntimeCondition],
-        storage: Storage,
         outputs: Outputs,
         ties: Ties,
     ) -> None:
         self._config = config
         self._started = started
         self._supervisor = supervisor
+        self._admission = admission
         self._announcer = announcer
         self._condition = condition
-        self._storage = storage
         self._outputs = outputs
         self._ties = ties
 
@@ -245,8 +245,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             version=__version__,
             start_time=start_time,
             runtime=self._runtime_status(),
-            slots=self._supervisor.slots,
-            slots_used=self._supervisor.slots_used,
+            slots=self._admission.slots,
+            slots_used=self._admission.taken,
             jobs=[
                 pb.JobCount(state=state_to_proto(state), count=count)
                 for state, count in self._supervisor.counts().items()
@@ -259,7 +259,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     def _to_proto(self, job: Job) -> pb.Job:
         """A job as the interface tells it, with why it waits if that can be said."""
         if job.state is JobState.QUEUED and job.reason is None:
-            job = replace(job, reason=self._storage.why(self._storage.touched(job.order)))
+            job = replace(job, reason=self._admission.why(job))
         return job_to_proto(job)
 
     def _runtime_status(self) -> pb.RuntimeStatus:

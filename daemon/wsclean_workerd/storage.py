@@ -151,6 +151,10 @@ class Storage:
             "wait and start by themselves when it answers again",
         )
 
+    def hung(self) -> Touched:
+        """The mounts whose storage has not answered in time."""
+        return frozenset(each for each, known in self._known.items() if known.hung)
+
     def condition(self) -> Reason | None:
         """What is the matter with the storage, or None."""
         return self.why(self._known)

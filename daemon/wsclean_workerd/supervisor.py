@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from wsclean_workerd import clock, scheduler
-from wsclean_workerd.errors import NoSuchJob, ShuttingDown
+from wsclean_workerd import clock
+from wsclean_workerd.errors import LockTaken, NoSuchJob, ShuttingDown
 from wsclean_workerd.events import (
     ArmTimer,
     CancelRequested,
@@ -21,6 +22,7 @@ from wsclean_workerd.events import (
     Event,
     Instruction,
     JobChosen,
+    LaunchFailed,
 )
 from wsclean_workerd.model import Job, JobId, JobSpec, JobState, Patience, Reason
 from wsclean_workerd.recovery import rebase, recover
@@ -30,17 +32,17 @@ from wsclean_workerd.timers import Timers
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
+    from wsclean_workerd.admission import Admission
     from wsclean_workerd.announcer import Announcer
     from wsclean_workerd.attendant import Attendant
     from wsclean_workerd.command import CommandRules
     from wsclean_workerd.events import Timer
     from wsclean_workerd.journal import Journal
     from wsclean_workerd.model import RuntimeCondition
-    from wsclean_workerd.storage import Storage, Touched
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_BARRED_SECONDS = 5.0
 
 _LEVELS = {
     # Its submission has just been told, and its end or RUNNING will be.
@@ -55,39 +57,33 @@ class Supervisor:
 
     Args:
         rules: What commands may run, and how.
-        slots: How many jobs may run at once.
+        admission: Who may take a slot.
         patience: The waits of the state machine.
         journal: Where jobs are remembered.
         announcer: Who wants to know of changes.
         condition: Returns the condition of the runtime.
-        storage: Tells which mounts a job touches.
-        unproven: Returns those of some mounts that nothing can be started on yet.
         expect_holder: Called with each tied job that some call should hold.
         changed: Called when the number of jobs in some state may have changed.
     """
 
-    def __init__(  # noqa: PLR0913 - all that it stands between, keyword-only
+    def __init__(
         self,
         *,
         rules: CommandRules,
-        slots: int,
+        admission: Admission,
         patience: Patience,
         journal: Journal,
         announcer: Announcer,
         condition: Callable[[], RuntimeCondition],
-        storage: Storage,
-        unproven: Callable[[Collection[str]], Touched],
         expect_holder: Callable[[JobId], None],
         changed: Callable[[], None],
     ) -> None:
-        self.slots = slots
         self._rules = rules
+        self._admission = admission
         self._patience = patience
         self._journal = journal
         self._announcer = announcer
         self._condition = condition
-        self._storage = storage
-        self._unproven = unproven
         self._expect_holder = expect_holder
         self._changed = changed
         self._timers = Timers(self._deadline, patience)
@@ -98,8 +94,6 @@ class Supervisor:
         self._jobs: dict[JobId, Job] = {}
         self._written: dict[JobId, Job] = {}
         self._counts: Counter[JobState] = Counter()
-        self._waiting = scheduler.WaitingLine()
-        self._on_slot: set[JobId] = set()
         self._tasks: set[asyncio.Task[Job]] = set()
 
     async def start(self, attendant: Attendant, *, last_id: int = 0) -> None:
@@ -172,17 +166,12 @@ class Supervisor:
 
     async def _accept(self, job: Job) -> Job:
         accepted, instructions = self._admitted(job)
-        reserved = accepted.on_slot
-        if reserved:
-            # Nobody else may take the slot meanwhile. One that has to wait is nobody's
-            # to start before it is known to be a new one, and on disk.
-            self._keep(accepted)
-        written: Job | None = None
         try:
-            written = await self._journal.insert(accepted)
-        finally:
-            if reserved and written is not accepted:
-                self._withdraw(accepted)
+            written = await self._insert(accepted)
+        except LockTaken as refusal:
+            self._bar(job.id, refusal)
+            accepted, instructions = job, recover(job, job.submitted, self._patience)
+            written = await self._insert(accepted)
         if written is not accepted:
             # The request was known: this is the older job, as it is now.
             return self._written.get(written.id, written)
@@ -196,18 +185,25 @@ class Supervisor:
     def _admitted(self, job: Job) -> tuple[Job, list[Instruction]]:
         """Let a new job start at once if it can, so that it is written only once."""
         condition = self._condition()
-        if condition.ready and len(self._on_slot) < self.slots:
-            touched = self._storage.touched(job.order)
-            unproven = self._unproven(touched | self._waiting.mounts())
-            if touched.isdisjoint(unproven) and not any(self._waiting.passing(unproven)):
-                return step(job, JobChosen(job.submitted, condition.container), self._patience)
+        if condition.ready and self._admission.passes(job):
+            return step(job, JobChosen(job.submitted, condition.container), self._patience)
         return job, recover(job, job.submitted, self._patience)
 
-    def _withdraw(self, job: Job) -> None:
-        """Forget a job that was not written."""
-        self._count(self._jobs.pop(job.id), -1)
-        self._on_slot.discard(job.id)
-        self._schedule()
+    async def _insert(self, job: Job) -> Job:
+        """Write a new job; return it, or the older one with the same request id."""
+        written: Job | None = None
+        try:
+            if job.on_slot:
+                # Nobody else may take its slot and locks meanwhile. One that has to wait is
+                # nobody's to start before it is known to be a new one, and on disk.
+                self._keep(job)
+            written = await self._journal.insert(job)
+            return written
+        finally:
+            if job.on_slot and written is not job:
+                self._count(self._jobs.pop(job.id), -1)
+                self._admission.forget(job)
+                self._schedule()
 
     async def get(self, job_id: JobId) -> Job:
         """Return a job as it is on disk.
@@ -244,7 +240,9 @@ class Supervisor:
         """
         written = self.stop(job_id, reason)
         if written is not None:
-            await asyncio.shield(written)
+            # If the start was refused, so is what came after it: the job waits, or has ended.
+            with suppress(LockTaken):
+                await asyncio.shield(written)
         return await self.get(job_id)
 
     def stop(self, job_id: JobId, reason: Reason) -> asyncio.Future[Job] | None:
@@ -258,11 +256,6 @@ class Supervisor:
     def counts(self) -> Counter[JobState]:
         """How many jobs have not ended, by state."""
         return +self._counts
-
-    @property
-    def slots_used(self) -> int:
-        """How many slots are taken."""
-        return len(self._on_slot)
 
     @property
     def refusing(self) -> Reason | None:
@@ -303,7 +296,7 @@ class Supervisor:
             if isinstance(instruction, DisarmTimer):
                 self._carry_out(job, instruction)
         written = self._journal.update(after)
-        written.add_done_callback(lambda done: self._on_disk(done.result(), job, instructions))
+        written.add_done_callback(lambda done: self._settled(done, after, job, instructions))
         if job.on_slot and not after.on_slot:
             # Whoever gets the slot is written together with this.
             self._schedule()
@@ -315,6 +308,29 @@ class Supervisor:
 
     def schedule(self) -> None:
         """Start what can start, because something outside the queue has changed."""
+        self._schedule()
+
+    def _settled(
+        self, done: asyncio.Future[Job], job: Job, before: Job, instructions: list[Instruction]
+    ) -> None:
+        refusal = done.exception()
+        if isinstance(refusal, LockTaken):
+            self._bar(job.id, refusal)
+            # Nothing has been done for it yet.
+            reason = Reason("LOCK_HELD", str(refusal))
+            self.handle(job.id, LaunchFailed(clock.now(), reason, False, job.launch))
+        else:
+            self._on_disk(done.result(), before, instructions)
+
+    def _bar(self, job_id: JobId, refusal: LockTaken) -> None:
+        """Let a job wait that was given a slot while somebody held its lock."""
+        log.error("a defect let job %s start although %s", job_id, refusal, extra={"job": job_id})
+        self._admission.bar(job_id)
+        # Not at once, since whoever chose it may choose it again.
+        asyncio.get_running_loop().call_later(_BARRED_SECONDS, self._unbar, job_id)
+
+    def _unbar(self, job_id: JobId) -> None:
+        self._admission.unbar(job_id, self._jobs.get(job_id))
         self._schedule()
 
     def _on_disk(self, job: Job, before: Job, instructions: list[Instruction]) -> None:
@@ -339,14 +355,7 @@ class Supervisor:
             self._count(before, -1)
         self._count(job, 1)
         self._jobs[job.id] = job
-        if job.state is JobState.QUEUED:
-            self._waiting.add(job.id, self._storage.touched(job.order))
-        else:
-            self._waiting.discard(job.id)
-        if job.on_slot:
-            self._on_slot.add(job.id)
-        else:
-            self._on_slot.discard(job.id)
+        self._admission.keep(job)
 
     def _drop(self, job: Job) -> None:
         if self._jobs.get(job.id) is job:
@@ -357,11 +366,9 @@ class Supervisor:
     def _schedule(self) -> None:
         self._changed()
         condition = self._condition()
-        if not condition.ready or self._closing or len(self._on_slot) >= self.slots:
+        if not condition.ready or self._closing:
             return
-        passing = self._waiting.passing(self._unproven(self._waiting.mounts()))
-        chosen = scheduler.admit(passing, taken=len(self._on_slot), slots=self.slots)
-        for job_id in chosen:
+        for job_id in self._admission.choose():
             self.handle(job_id, JobChosen(clock.now(), condition.container))
 
     def _deadline(self, job_id: JobId, timer: Timer) -> None:

@@ -17,7 +17,8 @@ import pytest
 from support.daemon import DEADLINE
 from support.faults import AWAY, FaultyRuntime
 from support.jobs import make_job
-from wsclean_workerd import clock
+from wsclean_workerd import clock, supervisor
+from wsclean_workerd.admission import Admission
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
 from wsclean_workerd.command import CommandRules
@@ -50,6 +51,7 @@ from wsclean_workerd.model import (
 from wsclean_workerd.output_guard import OutputGuard
 from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.runtime.native import NativeRuntime
+from wsclean_workerd.scheduler import WaitingLine
 from wsclean_workerd.spool import JobFolder, Spool
 from wsclean_workerd.storage import Storage
 from wsclean_workerd.supervisor import Supervisor
@@ -68,6 +70,7 @@ class Parts:
     journal: Journal
     announcer: Announcer
     keeper: RuntimeKeeper
+    admission: Admission
     supervisor: Supervisor
     spool: Spool
 
@@ -119,6 +122,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         attendant.doubt()
 
     keeper = RuntimeKeeper(runtime, busy=lambda: False, lost=lost, changed=changed)
+    admission = Admission(slots=2, storage=NO_STORAGE, unproven=lambda _: frozenset())
     supervisor = Supervisor(
         rules=CommandRules(
             programs=["sh"],
@@ -129,13 +133,11 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
             run_timeout=None,
             queue_timeout=None,
         ),
-        slots=2,
+        admission=admission,
         patience=PATIENCE,
         journal=journal,
         announcer=announcer,
         condition=lambda: keeper.condition,
-        storage=NO_STORAGE,
-        unproven=lambda _: frozenset(),
         expect_holder=lambda _: None,
         changed=lambda: None,
     )
@@ -154,7 +156,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     await supervisor.start(attendant)
     task = asyncio.create_task(keeper.run())
     await asyncio.wait_for(ready.wait(), DEADLINE)
-    yield Parts(tmp_path, runtime, journal, announcer, keeper, supervisor, spool)
+    yield Parts(tmp_path, runtime, journal, announcer, keeper, admission, supervisor, spool)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await supervisor.close()
@@ -192,7 +194,7 @@ async def test_a_job_that_is_refused_again_and_again_fails_and_frees_its_slot(
     job = await parts.ended(await parts.submit("echo ran"))
     assert job.state is JobState.FAILED
     assert job.reason == Reason("CANNOT_START", "cannot be started: no sh in the image")
-    assert parts.supervisor.slots_used == 0
+    assert parts.admission.taken == 0
 
 
 async def test_a_launch_that_never_arrives_is_given_up_and_tried_again(parts: Parts) -> None:
@@ -316,7 +318,7 @@ async def test_a_start_that_fails_late_does_not_harm_the_next_one(parts: Parts) 
     job = await parts.until(job, lambda news: news.state.ended and not news.lingering)
     assert (job.state, job.launch) == (JobState.SUCCEEDED, 2)
     assert parts.output(job) == "ran\n"
-    assert parts.supervisor.slots_used == 0
+    assert parts.admission.taken == 0
 
 
 async def test_not_being_able_to_look_at_a_job_is_no_reason_to_lose_it(
@@ -380,13 +382,11 @@ async def test_after_a_reboot_times_are_on_the_new_clock_for_good(
     for _ in range(2):
         again = Supervisor(
             rules=parts.supervisor._rules,
-            slots=1,
+            admission=Admission(slots=1, storage=NO_STORAGE, unproven=lambda _: frozenset()),
             patience=PATIENCE,
             journal=parts.journal,
             announcer=Announcer(),
             condition=lambda: RuntimeCondition(ready=False),
-            storage=NO_STORAGE,
-            unproven=lambda _: frozenset(),
             expect_holder=lambda _: None,
             changed=lambda: None,
         )
@@ -515,7 +515,7 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
     # Held by the test for reading as well, so that nothing here waits for the other side.
     gate = os.open(parts.folder / "gate", os.O_RDWR | os.O_NONBLOCK)
     script = f"read line <{parts.folder}/gate"
-    running = [await parts.submit(script) for _ in range(parts.supervisor.slots)]
+    running = [await parts.submit(script) for _ in range(parts.admission.slots)]
     waiting = await parts.submit("exit 0")
     assert waiting.state is JobState.QUEUED
     commit, asked, released = JournalDb.commit, threading.Event(), threading.Event()
@@ -529,7 +529,7 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
     again = asyncio.create_task(parts.supervisor.submit(spec, "again"))
     await asyncio.to_thread(asked.wait, DEADLINE)
     # As if everything that waits could start, while the request is not yet known to be old.
-    parts.supervisor.slots = 100
+    parts.admission.slots = 100
     parts.supervisor.schedule()
     released.set()
     assert (await again).id == first.id
@@ -547,7 +547,7 @@ async def test_whoever_gets_a_slot_is_written_together_with_the_end_that_freed_i
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every commit between them would be time that the slot is empty."""
-    parts.supervisor.slots = 1
+    parts.admission.slots = 1
     batches: list[list[tuple[int, JobState]]] = [[]]
     update, commit = JournalDb.update, JournalDb.commit
 
@@ -567,3 +567,92 @@ async def test_whoever_gets_a_slot_is_written_together_with_the_end_that_freed_i
     (parts.folder / "gate").write_text("on\n", encoding="ascii")
     await parts.ended(second)
     assert [(first.id, JobState.SUCCEEDED), (second.id, JobState.STARTING)] in batches
+
+
+@pytest.fixture
+def heedless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that gives out slots as if there were no locks."""
+    monkeypatch.setattr(WaitingLine, "obstacle", lambda *_: None)
+
+
+def defects(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.message for each in caplog.records if each.levelname == "ERROR"]
+
+
+@pytest.mark.usefixtures("heedless")
+async def test_no_lock_is_held_twice_whatever_the_scheduler_does(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "_BARRED_SECONDS", 0.1)
+    log, gate = parts.folder / "log", parts.folder / "gate"
+    os.mkfifo(gate)
+    parts.admission.slots = 1
+    first = await parts.submit(f"echo 1 >>{log}; read line <{gate}; echo 1 >>{log}", locks=("x",))
+    others = [await parts.submit(f"echo {n} >>{log}", locks=("x",)) for n in (2, 3)]
+    assert {job.state for job in others} == {JobState.QUEUED}
+    # Two that are chosen when there are slots for them, and one that would start at once.
+    parts.admission.slots = 10
+    parts.supervisor.schedule()
+    others.append(await parts.submit(f"echo 4 >>{log}", locks=("y", "x")))
+    assert others[-1].state is JobState.QUEUED
+    free = await parts.ended(await parts.submit("echo ran", locks=("z",)))
+    assert parts.output(free) == "ran\n"
+    await asyncio.to_thread(gate.write_text, "go\n")
+    for job in others:
+        assert (await parts.ended(job)).state is JobState.SUCCEEDED
+    assert (await parts.ended(first)).state is JobState.SUCCEEDED
+    # Each ran once, and none before the first had ended.
+    written = log.read_text().split()
+    assert (written[:2], sorted(written[2:])) == (["1", "1"], ["2", "3", "4"])
+    for job in others:
+        defect = f"a defect let job {job.id} start although job {first.id} holds x"
+        assert defect in defects(caplog)
+
+
+@pytest.mark.usefixtures("heedless")
+async def test_what_the_journal_refuses_is_not_tried_again_and_again(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await parts.submit("echo up; sleep 600", locks=("x",))
+    refused = await parts.submit("echo ran", locks=("x",))
+    # Each of these has slots given out several times.
+    for _ in range(5):
+        await parts.ended(await parts.submit("exit 0"))
+    assert len(defects(caplog)) == 1
+    why = parts.admission.why(await parts.supervisor.get(refused.id))
+    assert why is None or why.code == "LOCK_HELD"
+    cancelled = await parts.supervisor.cancel(refused.id, CANCEL)
+    assert (cancelled.state, cancelled.started, cancelled.launch) == (JobState.CANCELLED, None, 0)
+    await parts.supervisor.cancel(first.id, CANCEL)
+    await parts.ended(first)
+
+
+@pytest.mark.usefixtures("heedless")
+async def test_a_job_that_is_cancelled_while_its_start_is_refused_never_runs(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts.admission.slots = 1
+    first = await parts.submit("echo up; sleep 600", locks=("x",))
+    job = await parts.submit("echo ran", locks=("x",))
+    await parts.until(first, lambda news: news.state is JobState.RUNNING)
+    commit, asked, released = JournalDb.commit, threading.Event(), threading.Event()
+
+    def slowly(database: JournalDb) -> None:
+        asked.set()
+        assert released.wait(DEADLINE)
+        commit(database)
+
+    monkeypatch.setattr(JournalDb, "commit", slowly)
+    parts.admission.slots = 2
+    parts.supervisor.schedule()
+    await asyncio.to_thread(asked.wait, DEADLINE)
+    cancelling = asyncio.create_task(parts.supervisor.cancel(job.id, CANCEL))
+    await asyncio.sleep(0)
+    released.set()
+    await cancelling
+    job = await parts.ended(job)
+    assert (job.state, job.reason, job.started) == (JobState.CANCELLED, CANCEL, None)
+    assert not parts.spool.job(job.id).path.exists()
+    assert defects(caplog)
+    await parts.supervisor.cancel(first.id, CANCEL)
+    await parts.ended(first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from support.machine import PATIENCE, Daemon, Taken
@@ -22,7 +22,7 @@ from wsclean_workerd.events import (
     StartJob,
     Timer,
 )
-from wsclean_workerd.model import Instant, Job, JobId, JobState
+from wsclean_workerd.model import Instant, Job, JobId, JobState, Reason
 
 LINGERING = "lingering"
 OVER = "over"
@@ -82,6 +82,8 @@ class Invariants:
             self.state_reason_and_status_agree,
             self.times_are_those_of_the_host,
             self.a_slot_is_held_while_processes_live,
+            self.no_lock_is_held_twice,
+            self.a_lock_is_held_while_processes_live,
             self.no_more_jobs_start_than_there_are_slots,
             self.the_oldest_start_first,
             self.what_is_told_to_end_ends_as_it_was_told,
@@ -167,15 +169,40 @@ class Invariants:
                 assert self.daemon.jobs[job_id].on_slot, self.daemon.jobs[job_id]
                 assert self.host.journal[job_id].on_slot, self.host.journal[job_id]
 
+    def no_lock_is_held_twice(self) -> None:
+        """No two jobs with a lock in common are on slots, in memory or on disk, or run."""
+        for jobs in (self.daemon.jobs, self.host.journal):
+            self._check_locks(job for job in jobs.values() if job.on_slot)
+        running = [job_id for job_id, each in self.host.processes.items() if each.alive]
+        self._check_locks(self.daemon.jobs[job_id] for job_id in running)
+
+    @staticmethod
+    def _check_locks(holders: Iterable[Job]) -> None:
+        holder: dict[str, Job] = {}
+        for job in holders:
+            for lock in job.order.locks:
+                assert lock not in holder, (holder[lock], job)
+                holder[lock] = job
+
+    def a_lock_is_held_while_processes_live(self) -> None:
+        """The scheduler gives no lock away before the last process of its job is gone."""
+        for job_id, processes in self.host.processes.items():
+            if processes.alive:
+                job = self.daemon.jobs[job_id]
+                for lock in job.order.locks:
+                    order = replace(job.order, locks=(lock,))
+                    why = self.daemon.admission.why(replace(job, id=JobId(0), order=order))
+                    assert why == Reason("LOCK_HELD", f"waits for {lock}, held by job {job_id}")
+
     def no_more_jobs_start_than_there_are_slots(self) -> None:
         """Nothing is chosen that finds no slot, however many are taken."""
         for admitted in self.daemon.admitted:
             assert not admitted.chosen or admitted.on_slots <= admitted.slots, admitted
 
     def the_oldest_start_first(self) -> None:
-        """Jobs are chosen in the order in which they came."""
+        """Jobs start in the order in which they came, but for those that let others pass."""
         for admitted in self.daemon.admitted:
-            assert admitted.chosen == admitted.queue[: len(admitted.chosen)], admitted
+            assert admitted.chosen == admitted.queue.next(), admitted
 
     def what_is_told_to_end_ends_as_it_was_told(self) -> None:
         """An order to end takes effect at once and nothing changes it but UNKILLABLE."""

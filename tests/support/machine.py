@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from support.jobs import make_job
+from support.queueing import Queue
 from support.world import Claimant, Host, Processes
-from wsclean_workerd import scheduler
+from wsclean_workerd.admission import Admission
 from wsclean_workerd.events import (
     ArmTimer,
     AttachJob,
@@ -33,10 +34,13 @@ from wsclean_workerd.events import (
     StartJob,
     Timer,
 )
-from wsclean_workerd.model import Instant, Job, JobId, JobState, Patience, Reason
+from wsclean_workerd.model import Instant, Job, JobId, JobState, Mount, Patience, Reason
 from wsclean_workerd.recovery import rebase, recover
 from wsclean_workerd.state_machine import step
+from wsclean_workerd.storage import Storage
 
+FOLDERS = ("/stage", "/data")
+STORAGE = Storage([Mount(folder, folder) for folder in FOLDERS], timeout=1, proof_age=1)
 PATIENCE = Patience(start=60, grace=10, kill=5, rekill=30, refusals=2)
 
 NOT_STARTED = Reason("NOT_STARTED", "it was not started")
@@ -60,7 +64,7 @@ class Taken(NamedTuple):
 class Admitted(NamedTuple):
     """A queue, what was chosen from it, and the slots that were then taken."""
 
-    queue: list[JobId]
+    queue: Queue
     chosen: list[JobId]
     on_slots: int
     slots: int
@@ -107,6 +111,8 @@ class Daemon:
     Attributes:
         host: What it runs on.
         slots: How many jobs may run at once.
+        admission: Who may take one.
+        hung: The folders whose storage does not answer, so that no job starts there.
         times: How often it carries out each instruction.
         stalled: How many changes wait for the disk before it takes them all.
         jobs: The jobs as events have left them.
@@ -129,6 +135,8 @@ class Daemon:
 
     host: Host = field(default_factory=Host)
     slots: int = 1
+    admission: Admission = field(init=False)
+    hung: set[str] = field(default_factory=set)
     times: int = 1
     stalled: int = 0
     jobs: dict[JobId, Job] = field(default_factory=dict)
@@ -150,15 +158,42 @@ class Daemon:
 
     # -- the supervisor ----------------------------------------------------------
 
-    def submit(self, *, run_timeout: float | None, queue_timeout: float | None) -> Job:
-        """Accept a job."""
+    def __post_init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self.admission = Admission(
+            slots=self.slots, storage=STORAGE, unproven=lambda _: frozenset(self.hung)
+        )
+
+    def submit(self, folder: str, **fields: Any) -> Job:
+        """Accept a job, which starts at once if it can."""
         job = make_job(len(self.host.journal) + 1, submitted=self.host.instant())
-        limits = replace(job.order, run_timeout=run_timeout, queue_timeout=queue_timeout)
-        job = replace(job, order=limits)
-        self.host.journal[job.id] = self.jobs[job.id] = job
+        order = replace(job.order, command=("wsclean",), working_directory=folder, **fields)
+        job = replace(job, order=order)
         self.host.processes[job.id] = Processes()
-        self._recover(job, job.submitted)
+        self.admission.slots = self.slots
+        # What is written later than this must not be older.
+        if not self.writes and self.admission.passes(job):
+            self._start_at_once(job)
+        else:
+            self.host.journal[job.id] = job
+            self._keep(job)
+            self._recover(job, job.submitted)
         return job
+
+    def _start_at_once(self, job: Job) -> None:
+        queue, chosen = self.queue(job), JobChosen(self.host.instant(), "container")
+        starting, instructions = step(job, chosen, PATIENCE)
+        self.taken.append(Taken(self.host.now, job, chosen, starting, instructions))
+        self.host.journal[job.id] = starting
+        self._keep(starting)
+        self.admitted.append(Admitted(queue, [job.id], self.on_slots(), self.slots))
+        self._carry_out(starting, instructions)
+
+    def _keep(self, job: Job) -> None:
+        self.jobs[job.id] = job
+        self.admission.keep(job)
 
     def handle(self, job_id: JobId, event: Event) -> Job:
         """Let something happen to a job; return what it is then."""
@@ -168,7 +203,7 @@ class Daemon:
         if after is before:
             self._carry_out(after, instructions)
         else:
-            self.jobs[job_id] = after
+            self._keep(after)
             self.writes.append(Write(after, instructions))
             if self.stalled:
                 self.stalled -= 1
@@ -188,9 +223,15 @@ class Daemon:
         under_way = {job.id for job, _ in self.writes}
         return [job for job in self.jobs.values() if job.id not in under_way]
 
-    def waiting(self) -> list[JobId]:
-        """The queue, oldest first."""
-        return sorted(each.id for each in self.jobs.values() if each.state is JobState.QUEUED)
+    def queue(self, *new: Job) -> Queue:
+        """Those that wait now and whom they wait for."""
+        jobs = [*self.jobs.values(), *new]
+        return Queue(
+            waiting=[each for each in jobs if each.state is JobState.QUEUED],
+            on_slots=[each for each in jobs if each.on_slot],
+            hung=frozenset(self.hung),
+            slots=self.slots,
+        )
 
     def on_slots(self) -> int:
         """How many slots are taken."""
@@ -198,8 +239,9 @@ class Daemon:
 
     def admit(self) -> None:
         """Start what the scheduler chooses."""
-        queue = self.waiting()
-        chosen = scheduler.admit(queue, taken=self.on_slots(), slots=self.slots)
+        queue = self.queue()
+        self.admission.slots = self.slots
+        chosen = self.admission.choose()
         for job_id in chosen:
             self.handle(job_id, JobChosen(self.host.instant(), "container"))
         self.admitted.append(Admitted(queue, chosen, self.on_slots(), self.slots))
@@ -349,6 +391,7 @@ class Daemon:
             for signal in list(self.signals):
                 self.deliver(signal)
         self.jobs = {}
+        self._begin()
         self.stalled = 0
         self.claimed.clear()
         for memory in (self.writes, self.timers, self.watches):
@@ -364,7 +407,8 @@ class Daemon:
         self.woke, self.before = self.host.now, len(self.taken)
         now = self.host.instant()
         for job_id, job in self.host.journal.items():
-            self.jobs[job_id] = self.host.journal[job_id] = rebase(job, now) if rebooted else job
+            self.host.journal[job_id] = rebase(job, now) if rebooted else job
+            self._keep(self.host.journal[job_id])
         self.recover_all()
 
     def recover_all(self) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from support.invariants import OVER, Invariants, phase
-from support.machine import Armed, Daemon, Launch
+from support.machine import FOLDERS, Armed, Daemon, Launch
 from support.world import Processes
 from wsclean_workerd.events import CancelRequested, DeadlinePassed
 from wsclean_workerd.model import JobId, JobState, Reason
@@ -31,6 +31,15 @@ MOST_JOBS = 4
 MOST_ROUNDS = 200
 
 LIMITS = st.sampled_from([None, 100.0])
+LOCKS = st.sets(st.sampled_from("abc"), max_size=2).map(sorted).map(tuple)
+JOBS = st.fixed_dictionaries(
+    {
+        "folder": st.sampled_from(FOLDERS),
+        "run_timeout": LIMITS,
+        "queue_timeout": LIMITS,
+        "locks": LOCKS,
+    }
+)
 STATUSES = st.sampled_from([0, 1, 127])
 
 
@@ -46,15 +55,13 @@ class JobsOfAHost(RuleBasedStateMachine):
     @initialize(
         slots=st.integers(1, 2),
         times=st.integers(1, 2),
-        limits=st.lists(st.tuples(LIMITS, LIMITS), min_size=1, max_size=3),
+        jobs=st.lists(JOBS, min_size=1, max_size=3),
     )
-    def some_jobs_are_submitted(
-        self, slots: int, times: int, limits: list[tuple[float | None, float | None]]
-    ) -> None:
+    def some_jobs_are_submitted(self, slots: int, times: int, jobs: list[dict[str, Any]]) -> None:
         self.daemon.slots = slots
         self.daemon.times = times
-        for run_timeout, queue_timeout in limits:
-            self.daemon.submit(run_timeout=run_timeout, queue_timeout=queue_timeout)
+        for job in jobs:
+            self.daemon.submit(**job)
 
     @precondition(lambda self: self.daemon.writes or self.next_under_way())
     @rule(times=st.integers(1, 8))
@@ -67,11 +74,9 @@ class JobsOfAHost(RuleBasedStateMachine):
     # -- what people and time do -------------------------------------------------
 
     @precondition(lambda self: len(self.not_over()) < MOST_JOBS)
-    @rule(run_timeout=LIMITS, queue_timeout=LIMITS)
-    def somebody_submits_a_job(
-        self, run_timeout: float | None, queue_timeout: float | None
-    ) -> None:
-        self.daemon.submit(run_timeout=run_timeout, queue_timeout=queue_timeout)
+    @rule(job=JOBS)
+    def somebody_submits_a_job(self, job: dict[str, Any]) -> None:
+        self.daemon.submit(**job)
 
     @precondition(lambda self: self.not_over())
     @rule(data=st.data())
@@ -92,7 +97,7 @@ class JobsOfAHost(RuleBasedStateMachine):
 
     # -- what the daemon does ----------------------------------------------------
 
-    @precondition(lambda self: self.daemon.waiting())
+    @precondition(lambda self: self.daemon.queue().waiting)
     @precondition(lambda self: self.daemon.on_slots() < self.daemon.slots)
     @rule()
     def slots_are_given_out(self) -> None:
@@ -209,6 +214,11 @@ class JobsOfAHost(RuleBasedStateMachine):
         processes = pick(data, self.alive())
         processes.stuck = not processes.stuck
 
+    @precondition(lambda self: self.daemon.queue().waiting)
+    @rule(folder=st.sampled_from(FOLDERS))
+    def a_mount_hangs_or_answers(self, folder: str) -> None:
+        self.daemon.hung ^= {folder}
+
     def not_over(self) -> list[JobId]:
         return [job.id for job in self.daemon.jobs.values() if phase(job) != OVER]
 
@@ -262,6 +272,7 @@ class JobsOfAHost(RuleBasedStateMachine):
         self.daemon.write()
 
     def storage_comes_back(self) -> None:
+        self.daemon.hung.clear()
         for processes in self.host.processes.values():
             processes.stuck = False
 
@@ -284,7 +295,7 @@ class JobsOfAHost(RuleBasedStateMachine):
             *(partial(daemon.tell, each) for each in daemon.news),
             *(partial(daemon.tell_next, each) for each in daemon.watches_with_news()),
         ]
-        if daemon.waiting() and daemon.on_slots() < daemon.slots:
+        if daemon.queue().next():
             under_way.append(daemon.admit)
         return next(iter(under_way), None)
 

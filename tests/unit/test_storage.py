@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from support.jobs import make_job
-from wsclean_workerd.model import JobId, Mount
-from wsclean_workerd.scheduler import WaitingLine, admit
+from wsclean_workerd.model import Mount
 from wsclean_workerd.storage import Storage
 
 STAGE, DATA, INNER = Mount("/stage", "/stage"), Mount("/host/data", "/data"), Mount("/x", "/data/x")
@@ -75,6 +74,7 @@ def test_storage_that_does_not_answer_in_time_hangs_until_it_does(storage: Stora
     assert reason.code == "STORAGE_HUNG"
     assert "/host/data (as /data)" in reason.message
     assert "/stage" not in reason.message
+    assert storage.hung() == {"/data"}
     assert storage.why(["/stage"]) is None
     # A new process that asks knows no better yet.
     storage.watched("/data")
@@ -97,16 +97,3 @@ def test_the_name_of_a_mount_at_its_own_path_is_said_once(storage: Storage) -> N
     storage.asked("/stage", 100)
     storage.overdue("/stage", 200)
     assert "storage of /stage has" in str(storage.why(BOTH))
-
-
-def test_jobs_pass_those_whose_storage_is_not_proven() -> None:
-    line = WaitingLine()
-    for number, mounts in ((9, {"/a"}), (3, {"/b"}), (5, {"/a", "/b"}), (4, set()), (8, {"/a"})):
-        line.add(JobId(number), frozenset(mounts))
-    assert list(line.passing(())) == [3, 4, 5, 8, 9]
-    assert line.mounts() == {"/a", "/b"}
-    assert admit(line.passing({"/b"}), taken=0, slots=2) == [4, 8]
-    for number in (3, 5, 9, 77):
-        line.discard(JobId(number))
-    assert line.mounts() == {"/a"}
-    assert list(line.passing({"/a"})) == [4]

@@ -20,6 +20,7 @@ _NEEDED = (
     "escapees",
     "doubled",
     "repeated",
+    "locked, alone",
 )
 _BY_ITSELF = {JobState.SUCCEEDED, JobState.FAILED}
 
@@ -88,6 +89,7 @@ class Account:
             ("stopped before they ran", "", n["never ran"], ""),
             ("bytes of output, planned and read", n["bytes planned"], n["bytes read"], ""),
             ("short escapees", n["escapees"], "", n["escapees, job"]),
+            ("begun with a lock, alone with it", n["locked"], "", n["locked, alone"]),
             ("submitted twice", n["doubled"], n["doubled, one job"], ""),
             ("calls repeated until answered", n["repeated"], "", ""),
         )
@@ -105,6 +107,11 @@ class Account:
         self._count_submission(record, known)
         self.wrong += [f"{plan.key}: {each}" for each in record.trouble]
         starts = said.count("start")
+        if plan.lock and starts:
+            self.sums["locked"] += 1
+            self.sums["locked, alone"] += "overlaps" not in said
+        if "overlaps" in said:
+            self.wrong.append(f"{plan.key}: was not alone with its lock {plan.lock}")
         if max(len(record.ids), len(known), starts) > 1:
             ids = sorted(record.ids | {info.id for info in known})
             self.twice.append(f"{plan.key}: it is job {' and '.join(ids)} and began {starts} times")

@@ -117,6 +117,8 @@ class Caller(threading.Thread):
             cwd=self._folder,
             env={TOKEN: self._token},
             timeout=RUN_TIMEOUT if plan.overdue else None,
+            # By either of the names that it has.
+            locks=[f"{(self._folder, '/data')[plan.first % 2]}/lock-{plan.lock}"] * bool(plan.lock),
             request_id=plan.key,
         )
 

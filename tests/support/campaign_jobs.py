@@ -23,9 +23,15 @@ LONG_ESCAPE = 3.0
 ENDLESS_ESCAPE = 1000.0
 """Only the daemon ends it."""
 NOISE_SIZE = 1 << 20
+LOCKS = ("a", "b")
 
 SCRIPT = """\
-# KEY STATUS PIECES FIRST SIZE PAUSE ESCAPE: see Plan. Runs in the folder with log and noise.
+# KEY STATUS PIECES FIRST SIZE PAUSE ESCAPE LOCK: see Plan. Runs in the folder with log and noise.
+# The kernel knows whether a process of another job that has the same lock is left.
+if [ "$8" != - ]; then
+    exec 5>"lock-$8"
+    flock --nonblock 5 || echo "$1 overlaps" >>log
+fi
 echo "$1 start" >>log
 if [ "$7" != 0 ]; then
     (setsid sh -c 'sleep "$1"; echo "$0 escaped" >>log' "$1" "$7" </dev/null >/dev/null 2>&1 &)
@@ -61,6 +67,7 @@ class Plan:
         twice: When it is submitted again: "at once", "later" or "" for never.
         follow: Whether its output is read while it grows.
         careless: Whether its caller gives up when the submission is not answered.
+        lock: The file that it locks, or "" for none.
     """
 
     key: str
@@ -75,11 +82,12 @@ class Plan:
     twice: str = ""
     follow: bool = False
     careless: bool = False
+    lock: str = ""
 
     @property
     def command(self) -> list[str]:
         words = (self.status, self.pieces, self.first, self.size, self.pause, self.escape)
-        return ["sh", "job.sh", self.key, *(f"{word:g}" for word in words)]
+        return ["sh", "job.sh", self.key, *(f"{word:g}" for word in words), self.lock or "-"]
 
     @property
     def ends_by_itself(self) -> bool:
@@ -134,6 +142,7 @@ def make_plan(key: str, chance: random.Random) -> Plan:
         twice=chance.choices(["", "at once", "later"], [80, 10, 10])[0],
         follow=chance.random() < 0.5,
         careless=chance.random() < 0.1,
+        lock=chance.choice(["", "", "", "", *LOCKS]),
     )
 
 
@@ -152,9 +161,10 @@ def lay_out(folder: Path, noise: bytes) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "job.sh").write_text(SCRIPT, encoding="utf-8")
     (folder / "noise").write_bytes(noise)
-    (folder / "log").touch()
-    # For whomever they run as.
-    (folder / "log").chmod(0o666)
+    for name in ("log", *(f"lock-{lock}" for lock in LOCKS)):
+        (folder / name).touch()
+        # For whomever they run as.
+        (folder / name).chmod(0o666)
 
 
 def processes_with(token: str) -> dict[int, str]:

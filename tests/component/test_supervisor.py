@@ -564,7 +564,7 @@ async def test_whoever_gets_a_slot_is_written_together_with_the_end_that_freed_i
     second = await parts.submit("exit 0")
     monkeypatch.setattr(JournalDb, "update", note_update)
     monkeypatch.setattr(JournalDb, "commit", note_commit)
-    (parts.folder / "gate").write_text("on\n", encoding="ascii")
+    await asyncio.to_thread((parts.folder / "gate").write_text, "on\n")
     await parts.ended(second)
     assert [(first.id, JobState.SUCCEEDED), (second.id, JobState.STARTING)] in batches
 

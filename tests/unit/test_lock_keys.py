@@ -47,6 +47,24 @@ def test_a_lock_has_one_name(lock: str, key: str) -> None:
     assert lock_keys([key], MAPPER) == (key,)
 
 
+@pytest.mark.parametrize(
+    ("lock", "key"),
+    [
+        # A folder of the host is meant if there is one, and not that of the container.
+        ("/data/a.ms", "/data/a.ms"),
+        ("container:/data/a.ms", "/fast/a.ms"),
+        ("/mnt/a.ms", "/data/a.ms"),
+        # Jobs see another folder where the host has this one.
+        ("/data/archive/a.ms", "/tape/a.ms"),
+        ("/mnt/archive/a.ms", "/tape/a.ms"),
+    ],
+)
+def test_mounts_that_hide_each_other_confuse_nobody(lock: str, key: str) -> None:
+    mounts = (Mount("/data", "/mnt"), Mount("/fast", "/data"), Mount("/tape", "/mnt/archive"))
+    assert lock_keys([lock], PathMapper(mounts)) == (key,)
+    assert lock_keys([key], PathMapper(mounts)) == (key,)
+
+
 def test_what_is_named_twice_is_locked_once() -> None:
     locks = ["gpu", "/stage/dsa110-contimg/a.ms", "/data/a.ms/", "gpu", "/fast/b.ms"]
     assert lock_keys(locks, MAPPER) == ("/fast/b.ms", "/stage/dsa110-contimg/a.ms", "gpu")

@@ -77,13 +77,15 @@ class CommandRules:
         self._check_output(spec, mounted=folder is not None)
         program, *arguments = spec.command
         return Order(
-            command=words((program, *(self.mapper.map_argument(each) for each in arguments))),
+            command=words(
+                (program, *(self.mapper.map_argument(each) for each in arguments)), spec.command
+            ),
             working_directory=folder or self.elsewhere,
             user=self.user,
             umask=self._umask(spec),
             run_timeout=_limit("run timeout", spec.run_timeout, self.run_timeout),
             queue_timeout=_limit("queue timeout", spec.queue_timeout, self.queue_timeout),
-            locks=words(lock_keys(spec.locks, self.mapper)),
+            locks=words(lock_keys(spec.locks, self.mapper), spec.locks),
         )
 
     def _check_words(self, spec: JobSpec) -> None:

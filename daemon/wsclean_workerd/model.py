@@ -20,13 +20,18 @@ Launch = tuple[JobId, int]
 """One start of a job: its number and that of the start."""
 
 
-def words(texts: Iterable[str]) -> tuple[str, ...]:
+def words(texts: Iterable[str], like: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The words of a command, each of them once in memory for all jobs.
 
     The commands of a queue differ in a few names only, and there may be a hundred
     thousand of them.
+
+    Args:
+        texts: The words.
+        like: A command that may well be the same: then it is this one.
     """
-    return tuple(map(sys.intern, texts))
+    made = tuple(map(sys.intern, texts))
+    return like if made == like else made
 
 
 class JobState(enum.Enum):

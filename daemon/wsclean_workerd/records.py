@@ -56,12 +56,13 @@ def decode(job_id: int, request_id: str | None, state: str, record: str) -> Job:
         ValueError, KeyError, TypeError: If this is no record of a job.
     """
     data = json.loads(record)
+    spec = _spec(data["spec"])
     return Job(
         id=JobId(job_id),
         request_id=request_id,
         state=JobState[state],
-        spec=_spec(data["spec"]),
-        order=_order(data["order"]),
+        spec=spec,
+        order=_order(data["order"], spec),
         submitted=Instant(**data["submitted"]),
         reason=_reason(data["reason"]),
         stop=_stop(data["stop"]),
@@ -95,15 +96,15 @@ def _spec(data: dict[str, Any]) -> JobSpec:
     )
 
 
-def _order(data: dict[str, Any]) -> Order:
+def _order(data: dict[str, Any], spec: JobSpec) -> Order:
     user = data["user"]
     return Order(
         **{
             **data,
-            "command": words(data["command"]),
+            "command": words(data["command"], spec.command),
             "working_directory": sys.intern(data["working_directory"]),
             "user": _user(user["uid"], user["gid"], tuple(user["groups"])),
-            "locks": words(data.get("locks", ())),
+            "locks": words(data.get("locks", ()), spec.locks),
         },
     )
 

@@ -83,6 +83,13 @@ def test_what_cannot_run_is_refused_with_the_words_for_it(
         order(*command, **fields)
 
 
+def test_a_command_that_stays_as_it_is_takes_no_memory_twice() -> None:
+    spec = JobSpec(command=("wsclean", "-name", "/data/im"), working_directory="/stage")
+    assert RULES.order(spec).command is spec.command
+    spec = replace(spec, command=("wsclean", "-name", "/stage/im"))
+    assert RULES.order(spec).command == ("wsclean", "-name", "/data/im")
+
+
 def test_locks_get_the_names_that_they_have_on_the_host() -> None:
     made = order("wsclean", locks=("/data/a.ms", "gpu", "/stage/a.ms/"))
     assert made.locks == ("/stage/a.ms", "gpu")

@@ -54,6 +54,19 @@ def test_a_spec_survives_the_journal(spec: JobSpec) -> None:
     assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
 
 
+def test_what_mapping_leaves_as_it_is_takes_no_memory_twice() -> None:
+    command, locks = ("wsclean", "-name", "/stage/im"), ("/stage/im", "gpu")
+    job = make_job(spec=JobSpec(command=command, working_directory="/stage", locks=locks))
+    for mapped, same in ((command, True), (("wsclean", "-name", "/data/im"), False)):
+        order = replace(job.order, command=mapped, locks=mapped)
+        read = decode(1, None, "QUEUED", encode(replace(job, order=order)))
+        assert read.order == order
+        assert (read.order.command is read.spec.command) == same
+    order = replace(job.order, locks=tuple(locks))
+    read = decode(1, None, "QUEUED", encode(replace(job, order=order)))
+    assert read.order.locks is read.spec.locks
+
+
 def test_a_record_of_before_there_were_locks_has_none() -> None:
     job = make_job()
     record = encode(job)

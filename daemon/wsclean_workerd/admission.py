@@ -21,6 +21,10 @@ class Admission:
         slots: How many jobs may run at once.
         storage: Tells which mounts a job touches.
         unproven: Returns those of some mounts that nothing can be started on yet.
+
+    Attributes:
+        slots: As above.
+        on_slot: The jobs that take them.
     """
 
     def __init__(
@@ -34,13 +38,13 @@ class Admission:
         self._storage = storage
         self._unproven = unproven
         self._line = scheduler.WaitingLine()
-        self._on_slot: set[JobId] = set()
+        self.on_slot: set[JobId] = set()
         self._barred: set[JobId] = set()
 
     @property
     def taken(self) -> int:
         """How many slots are taken."""
-        return len(self._on_slot)
+        return len(self.on_slot)
 
     def keep(self, job: Job) -> None:
         """Take note of how a job is now.
@@ -48,10 +52,10 @@ class Admission:
         It has its slot and holds its locks until its last process is gone.
         """
         if job.on_slot:
-            self._on_slot.add(job.id)
+            self.on_slot.add(job.id)
             self._line.hold(job.id, job.order.locks)
         else:
-            self._on_slot.discard(job.id)
+            self.on_slot.discard(job.id)
             self._line.release(job.id, job.order.locks)
         if job.state is JobState.QUEUED and job.id not in self._barred:
             self._line.add(job.id, self._storage.touched(job.order), job.order.locks)
@@ -60,7 +64,7 @@ class Admission:
 
     def forget(self, job: Job) -> None:
         """Forget a job, as if it had never been."""
-        self._on_slot.discard(job.id)
+        self.on_slot.discard(job.id)
         self._line.release(job.id, job.order.locks)
         self._line.discard(job.id)
 
@@ -87,13 +91,19 @@ class Admission:
             and self._line.obstacle(job.id, touched, locks, unproven) is None
         )
 
+    def first(self) -> JobId | None:
+        """The job that is the next to get a slot if one is free and it can start, or None."""
+        if self.taken >= self.slots:
+            return None
+        return self._line.first(self._unproven(self._line.mounts()))
+
     def choose(self) -> list[JobId]:
         """Give out the free slots; the jobs that get one wait no longer."""
         if self.taken >= self.slots:
             return []
         unproven = self._unproven(self._line.mounts())
         chosen = scheduler.admit(self._line, unproven, taken=self.taken, slots=self.slots)
-        self._on_slot.update(chosen)
+        self.on_slot.update(chosen)
         return chosen
 
     def why(self, job: Job) -> Reason | None:

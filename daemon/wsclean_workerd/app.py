@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -34,6 +35,8 @@ def main() -> None:
     """Run the daemon until SIGTERM or SIGINT; see `wsclean-workerd --help`."""
     arguments = _parse(sys.argv[1:])
     in_journal = _set_up_logging()
+    # A watchdog ends what hangs by SIGABRT: where it hung is then in the log.
+    faulthandler.enable()
     # What is made here has the modes that it is given, whoever started this.
     os.umask(_UMASK)
     try:

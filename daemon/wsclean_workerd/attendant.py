@@ -79,7 +79,7 @@ class Attendant:
         # one may still be on its way when its job is forgotten; they are few.
         self._claimed: set[Launch] = set()
         self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], JobId] = {}
         self._check: asyncio.TimerHandle | None = None
 
     def carry_out(
@@ -98,7 +98,7 @@ class Attendant:
 
     def start(self, job: Job) -> None:
         """Prepare the job's folder and hand it to the runtime."""
-        self._spawn(self._start(job), f"start job {job.id}")
+        self._spawn(self._start(job), "start", job)
 
     def resolve(self, job: Job, *, refused: bool) -> None:
         """Find out whether the job was started, and see to it that it never will be if not.
@@ -108,7 +108,7 @@ class Attendant:
             refused: Whether it counts against the job if it was not.
         """
         reason = Reason("START_TIMEOUT", "its command did not begin in time")
-        self._spawn(self._resolve(job, reason, refused=refused), f"resolve job {job.id}")
+        self._spawn(self._resolve(job, reason, refused=refused), "resolve", job)
 
     def attach(self, job: Job) -> None:
         """Watch the processes of a job from now on, if they are not watched yet."""
@@ -132,6 +132,14 @@ class Attendant:
     def doubt(self) -> None:
         """Settle all starts that have not happened: what was to do them is gone."""
         self._doubt(0.0)
+
+    def attends(self, job: Job) -> bool:
+        """Whether anything is being done about a job that has processes, or may have."""
+        return self._watcher.watches(job.last_launch) or job.id in self._tasks.values()
+
+    async def prove_life(self) -> None:
+        """Return when what is to be done on the state disk has been seen to get its turn."""
+        await self._disk.run(_nothing)
 
     async def close(self) -> None:
         """Stop attending to everything; whatever runs goes on."""
@@ -231,7 +239,7 @@ class Attendant:
         overdue = self._watcher.overdue(seconds)
         for job in overdue:
             # Nobody can tell whether it begins at this moment: its claim does.
-            self._spawn(self._resolve(job, reason, refused=False), f"resolve job {job.id}")
+            self._spawn(self._resolve(job, reason, refused=False), "resolve", job)
         return bool(overdue)
 
     # -- signalling --------------------------------------------------------------
@@ -262,8 +270,12 @@ class Attendant:
 
     # -- small things ------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _spawn(self, work: Coroutine[None, None, None], purpose: str, job: Job) -> None:
+        task = asyncio.create_task(work, name=f"{purpose} job {job.id}")
+        self._tasks[task] = job.id
+        task.add_done_callback(self._tasks.pop)
         task.add_done_callback(complain)
+
+
+def _nothing() -> None:
+    return

@@ -19,6 +19,7 @@ from wsclean_workerd.errors import StartError
 from wsclean_workerd.growth import GrowthWatch
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.keeper import RuntimeKeeper
+from wsclean_workerd.liveness import Liveness
 from wsclean_workerd.logs import Outputs
 from wsclean_workerd.model import JobState
 from wsclean_workerd.output_guard import OutputGuard
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 1.0
 _DISK_THREADS = 4
 _STATUS_SECONDS = 0.2
+# More than it takes to make a container, each of them with its deadline.
+_MOST_CALLS = 30
 
 
 class Daemon:
@@ -90,7 +93,7 @@ class Daemon:
         spool = self._spool()
         last_id = await disk.run(spool.last_id)
         self._check_journal(last_id)
-        journal = Journal(config.journal_path)
+        journal = Journal(config.journal_path, changed=self._tell_status_soon)
         stack.push_async_callback(journal.close)
         runtime = self._runtime(journal.instance, spool, disk)
         stack.push_async_callback(runtime.close)
@@ -103,6 +106,7 @@ class Daemon:
             busy=self._busy,
             lost=self._runtime_lost,
             changed=self._runtime_changed,
+            longest=_MOST_CALLS * config.docker.call_timeout,
         )
         storage = Storage(
             config.job_mounts,
@@ -172,7 +176,10 @@ class Daemon:
             journal, spool, disk, keep=config.history.keep, keep_seconds=config.history.keep_age
         )
         self._keep(pruner.run(), "pruner")
-        self._keep(self._systemd.feed_watchdog(journal.prove_life), "watchdog")
+        liveness = Liveness(
+            journal=journal, supervisor=supervisor, attendant=attendant, keeper=keeper
+        )
+        self._keep(self._systemd.feed_watchdog(liveness.prove), "watchdog")
         self._systemd.ready()
         log.info("wsclean-workerd %s serves on %s", __version__, config.socket_path)
 
@@ -292,8 +299,9 @@ class Daemon:
         condition = self._condition()
         text = "ready" if condition.ready else "not ready"
         text += f"; {running} jobs running, {waiting} waiting"
-        if condition.reason is not None:
-            text += f"; {condition.reason.message}"
+        for reason in (condition.reason, self._supervisor.refusing):
+            if reason is not None:
+                text += f"; {reason.message}"
         self._systemd.status(text)
 
     def _keep(self, work: Coroutine[None, None, None], name: str) -> None:

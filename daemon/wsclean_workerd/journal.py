@@ -62,19 +62,28 @@ class _Write:
             return refusal
 
 
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """Something that is answered in its turn and changes nothing."""
+
+    seen: asyncio.Future[None]
+
+
 class Journal:
     """The journal, for the event loop.
 
     Args:
         path: The file; it is made if it is not there.
+        changed: Called when it can be written no longer, or again.
 
     Raises:
         StartError: If the file is there and cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, changed: Callable[[], object] = bool) -> None:
         self._path = path
         lay_out_log(path)
+        self._changed = changed
         self._write_db = JournalDb(path)
         self._read_db = JournalDb(path)
         try:
@@ -83,7 +92,7 @@ class Journal:
             raise unreadable(path, error) from None
         self.failure: str | None = None
         self._loop = asyncio.get_running_loop()
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[_Write | _Proof | None] = queue.SimpleQueue()
         self._kept: list[_Write] = []
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-read")
         self._writer = threading.Thread(target=self._write_all, name="journal-write")
@@ -180,7 +189,9 @@ class Journal:
         """Return when both threads have been seen to work, and never if they do not."""
         if not self._writer.is_alive():
             log.error("the journal's writing thread has died")
-            await asyncio.Event().wait()
+        seen: asyncio.Future[None] = self._loop.create_future()
+        self._writes.put(_Proof(seen))
+        await seen
         # A disk in trouble is told elsewhere; a restart would not mend it.
         with suppress(JournalUnavailable):
             await self._read(lambda database: database.last_id())
@@ -212,13 +223,16 @@ class Journal:
         closing = False
         while not closing:
             batch, closing = self._next_batch()
-            self._write(batch)
+            self._write([each for each in batch if isinstance(each, _Write)])
+            proofs = [each.seen for each in batch if isinstance(each, _Proof)]
+            if proofs:
+                self._loop.call_soon_threadsafe(_show, proofs)
         if self._kept:
             log.error("%d changes of jobs could not be written", len(self._kept))
 
-    def _next_batch(self) -> tuple[list[_Write], bool]:
+    def _next_batch(self) -> tuple[list[_Write | _Proof], bool]:
         """Wait for something to write and take all there is."""
-        batch: list[_Write] = []
+        batch: list[_Write | _Proof] = []
         try:
             first = self._writes.get(timeout=_RETRY_SECONDS if self._kept else None)
             while first is not None:
@@ -244,7 +258,8 @@ class Journal:
         self._kept = []
         if self.failure is not None:
             log.info("the journal can be written again")
-        self.failure = None
+            self.failure = None
+            self._loop.call_soon_threadsafe(self._changed)
         self._loop.call_soon_threadsafe(_settle, writes, results)
 
     def _fail(self, writes: list[_Write], error: Exception) -> None:
@@ -254,11 +269,18 @@ class Journal:
             log.debug("rollback: %s", another)
         if self.failure is None:
             log.error("cannot write the journal %s: %s", self._path, error)
+            self._loop.call_soon_threadsafe(self._changed)
         self.failure = f"cannot write the journal {self._path}: {error}"
         self._kept = [write for write in writes if write.must]
         refused = [write for write in writes if not write.must]
         if refused:
             self._loop.call_soon_threadsafe(_refuse, refused, self.failure)
+
+
+def _show(proofs: list[asyncio.Future[None]]) -> None:
+    for seen in proofs:
+        if not seen.cancelled():
+            seen.set_result(None)
 
 
 def _settle(writes: list[_Write], results: list[Any]) -> None:

@@ -30,6 +30,7 @@ class RuntimeKeeper:
         busy: Returns whether jobs run in it.
         lost: Called whenever it was lost, and with it what had been handed to it.
         changed: Called whenever the condition has changed.
+        longest: Seconds after which an attempt to make it ready should be over.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class RuntimeKeeper:
         busy: Callable[[], bool],
         lost: Callable[[], None],
         changed: Callable[[], None],
+        longest: float,
     ) -> None:
         self._runtime = runtime
         self._busy = busy
@@ -46,6 +48,9 @@ class RuntimeKeeper:
         self._changed = changed
         self._failed = asyncio.Event()
         self._pause = 0.0
+        self._longest = longest
+        self._tried: float | None = None
+        self._ended = False
         self.condition = RuntimeCondition(
             ready=False,
             reason=Reason("STARTING", "the runtime has not been looked at yet"),
@@ -56,12 +61,28 @@ class RuntimeKeeper:
         self._set(_not_ready(error))
         self._failed.set()
 
+    @property
+    def overdue(self) -> str | None:
+        """What it should have done long ago, or None."""
+        if self._ended:
+            return "nobody keeps the runtime ready any more"
+        now = asyncio.get_running_loop().time()
+        if self._tried is not None and now - self._tried > self._longest:
+            return f"the runtime has been made ready for more than {self._longest:g} s"
+        return None
+
     async def run(self) -> None:
         """Keep the runtime ready until cancelled."""
+        try:
+            await self._run()
+        finally:
+            self._ended = True
+
+    async def _run(self) -> None:
         while True:
             self._failed.clear()
             try:
-                condition = await self._runtime.ensure(busy=self._busy())
+                condition = await self._ensure()
             except RuntimeUnavailable as error:
                 self._set(_not_ready(error))
             except Exception:
@@ -72,6 +93,13 @@ class RuntimeKeeper:
             else:
                 await self._ready_until_lost(condition)
             await self._wait()
+
+    async def _ensure(self) -> RuntimeCondition:
+        self._tried = asyncio.get_running_loop().time()
+        try:
+            return await self._runtime.ensure(busy=self._busy())
+        finally:
+            self._tried = None
 
     async def _ready_until_lost(self, condition: RuntimeCondition) -> None:
         if self._failed.is_set():

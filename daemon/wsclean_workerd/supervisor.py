@@ -12,7 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from wsclean_workerd import clock
+from wsclean_workerd import clock, job_log
 from wsclean_workerd.errors import LockTaken, NoSuchJob, ShuttingDown
 from wsclean_workerd.events import (
     ArmTimer,
@@ -43,13 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BARRED_SECONDS = 5.0
-
-_LEVELS = {
-    # Its submission has just been told, and its end or RUNNING will be.
-    JobState.STARTING: logging.DEBUG,
-    # Nobody asked for it, unlike all other ends.
-    JobState.LOST: logging.WARNING,
-}
 
 
 class Supervisor:
@@ -121,10 +114,7 @@ class Supervisor:
             for instruction in recover(job, now, self._patience):
                 self._carry_out(job, instruction)
         if jobs:
-            log.info("%d jobs of before: %s", len(jobs), self._summary())
-
-    def _summary(self) -> str:
-        return ", ".join(f"{n} {state.name}" for state, n in self.counts().items()) or "none"
+            job_log.found(self.counts(), len(jobs))
 
     async def close(self) -> None:
         """Accept nothing any more and let go of everything; whatever runs goes on."""
@@ -176,7 +166,7 @@ class Supervisor:
             # The request was known: this is the older job, as it is now.
             return self._written.get(written.id, written)
         self._keep(accepted)
-        log.info("job %s: %s", job.id, " ".join(job.order.command), extra={"job": job.id})
+        job_log.accepted(job)
         if job.spec.tied:
             self._expect_holder(job.id)
         self._on_disk(accepted, job, instructions)
@@ -256,6 +246,11 @@ class Supervisor:
     def counts(self) -> Counter[JobState]:
         """How many jobs have not ended, by state."""
         return +self._counts
+
+    def on_slots(self) -> list[tuple[Job, Job | None]]:
+        """The jobs that take slots: each as events have left it, and as it is on disk."""
+        found = [self._jobs[each] for each in self._admission.on_slot if each in self._jobs]
+        return [(job, self._written.get(job.id)) for job in found]
 
     @property
     def refusing(self) -> Reason | None:
@@ -340,7 +335,7 @@ class Supervisor:
         for instruction in instructions:
             self._carry_out(job, instruction)
         if job.state is not before.state:
-            _report(job)
+            job_log.changed(job)
         self._announcer.announce(job)
         if job.state.ended and not job.lingering:
             self._drop(job)
@@ -362,6 +357,11 @@ class Supervisor:
             self._count(job, -1)
             del self._jobs[job.id], self._written[job.id]
             self._hands.forget(job)
+
+    def startable(self) -> JobId | None:
+        """A waiting job that can start now. There is none when anything has happened."""
+        able = self._condition().ready and not self._closing
+        return self._admission.first() if able else None
 
     def _schedule(self) -> None:
         self._changed()
@@ -391,9 +391,3 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _report(job: Job) -> None:
-    reason = f": {job.reason.message}" if job.reason else ""
-    level = _LEVELS.get(job.state, logging.INFO)
-    log.log(level, "job %s is %s%s", job.id, job.state.name, reason, extra={"job": job.id})

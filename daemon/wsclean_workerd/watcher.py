@@ -100,6 +100,10 @@ class Watcher:
         watch.task = asyncio.create_task(self._watch(watch, fresh), name=f"watch job {job.id}")
         watch.task.add_done_callback(lambda done: self._ended(launch, fresh, done))
 
+    def watches(self, launch: Launch) -> bool:
+        """Whether a start of a job is watched."""
+        return launch in self._watches
+
     def handed_over(self, launch: Launch) -> None:
         """Take note that a start was handed over and should happen from now on."""
         if watch := self._watches.get(launch):

@@ -121,7 +121,9 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     def lost() -> None:
         attendant.doubt()
 
-    keeper = RuntimeKeeper(runtime, busy=lambda: False, lost=lost, changed=changed)
+    keeper = RuntimeKeeper(
+        runtime, busy=lambda: False, lost=lost, changed=changed, longest=DEADLINE
+    )
     admission = Admission(slots=2, storage=NO_STORAGE, unproven=lambda _: frozenset())
     supervisor = Supervisor(
         rules=CommandRules(

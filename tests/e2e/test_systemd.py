@@ -245,7 +245,7 @@ def test_its_log_has_priorities_and_the_ids_of_jobs(host: SystemdHost) -> None:
     assert lost["PRIORITY"] == "4"
     assert lost["SYSLOG_IDENTIFIER"] == "wsclean-workerd"
     assert lost["_SYSTEMD_UNIT"] == UNIT
-    assert lost["LOGGER"] == "wsclean_workerd.supervisor"
+    assert lost["LOGGER"] == "wsclean_workerd.job_log"
     story = [entry["MESSAGE"] for entry in host.journal("-u", UNIT, f"JOB={other}")]
     assert story[-1].startswith(f"job {other} is CANCELLED")
     assert all(f"job {other}" in line for line in story)

@@ -47,7 +47,7 @@ def test_the_unit_is_valid(unit: Path) -> None:
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("WatchdogSec=30", "WatchdogSec=often"), ("Type=notify", "Type=notfy")],
+    [("WatchdogSec=60", "WatchdogSec=often"), ("Type=notify", "Type=notfy")],
 )
 def test_an_error_in_the_unit_would_be_seen(unit: Path, right: str, wrong: str) -> None:
     unit.write_text(unit.read_text().replace(right, wrong))

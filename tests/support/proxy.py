@@ -40,10 +40,11 @@ class EngineProxy:
 
     def stop(self) -> None:
         """Be away: take no connections and break those there are."""
-        if self._listener is not None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
             # Closing alone does not wake the thread that accepts.
-            self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         self.path.unlink(missing_ok=True)
         for each in self._open:
             with contextlib.suppress(OSError):

@@ -97,3 +97,15 @@ def test_a_new_job_starts_at_once_if_that_takes_nothing_from_others(admission: A
     admission.forget(job(3))
     assert admission.taken == 1
     assert admission.passes(job(5))
+
+
+def test_who_is_next_is_told_without_giving_anything_away(admission: Admission) -> None:
+    for number in (1, 2, 3):
+        admission.keep(job(number))
+    assert admission.first() == 1
+    assert admission.first() == 1
+    assert admission.choose() == [1, 2]
+    # The third waits for a slot.
+    assert admission.first() is None
+    admission.slots = 3
+    assert admission.first() == 3

@@ -83,6 +83,7 @@ def status(message: pb.GetStatusResponse) -> Status:
         ),
         refusing=_reason(message.refusing) if message.HasField("refusing") else None,
         programs=tuple(message.programs),
+        configuration=_reason(message.configuration) if message.HasField("configuration") else None,
     )
 
 

@@ -79,6 +79,8 @@ class Status:
         mounts: The folders that jobs can reach.
         refusing: Why no jobs are accepted at present, or None if they are.
         programs: The programs that may be run.
+        configuration: What should be known of the configuration since the daemon last read it,
+            or None.
     """
 
     version: str
@@ -90,6 +92,7 @@ class Status:
     mounts: tuple[Mount, ...]
     refusing: Reason | None
     programs: tuple[str, ...]
+    configuration: Reason | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it: times in ISO 8601, UTC."""
@@ -103,4 +106,5 @@ class Status:
             "mounts": [mount.as_dict() for mount in self.mounts],
             "refusing": self.refusing.as_dict() if self.refusing else None,
             "programs": list(self.programs),
+            "configuration": self.configuration.as_dict() if self.configuration else None,
         }

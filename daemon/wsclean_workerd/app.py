@@ -19,6 +19,8 @@ from wsclean_workerd.errors import StartError
 from wsclean_workerd.folder_lock import lock_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wsclean_workerd.config import Config
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ _UMASK = 0o022
 def main() -> None:
     """Run the daemon until SIGTERM or SIGINT; see `wsclean-workerd --help`."""
     arguments = _parse(sys.argv[1:])
+    # It asks for the configuration to be read again, which has just begun.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     in_journal = _set_up_logging()
     # A watchdog ends what hangs by SIGABRT: where it hung is then in the log.
     faulthandler.enable()
@@ -48,7 +52,7 @@ def main() -> None:
         # Held for the life of the process, and let go by its death.
         lock_folder(Path(settings.runtime_dir), "runtime_dir")
         lock_folder(Path(settings.state_dir), "state_dir")
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, lambda: config_file.load(arguments.config)))
     except StartError as error:
         for line in str(error).splitlines():
             if in_journal:
@@ -102,13 +106,14 @@ def _set_up_logging() -> bool:
     return in_journal
 
 
-async def _serve(settings: Config) -> None:
+async def _serve(settings: Config, read: Callable[[], Config]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        daemon = Daemon(settings, stack)
+        daemon = Daemon(settings, stack, read)
         await daemon.start()
+        loop.add_signal_handler(signal.SIGHUP, daemon.reload)
         await stop.wait()
         daemon.announce_end()

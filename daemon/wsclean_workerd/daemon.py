@@ -13,7 +13,6 @@ from wsclean_workerd import __version__
 from wsclean_workerd.admission import Admission
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
-from wsclean_workerd.command import CommandRules
 from wsclean_workerd.disk import Disk
 from wsclean_workerd.errors import StartError
 from wsclean_workerd.growth import GrowthWatch
@@ -23,15 +22,16 @@ from wsclean_workerd.liveness import Liveness
 from wsclean_workerd.logs import Outputs
 from wsclean_workerd.model import JobState
 from wsclean_workerd.output_guard import OutputGuard
-from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.probes import StorageProbes
 from wsclean_workerd.pruning import Pruner
-from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
+from wsclean_workerd.reload import Parts, Reloader
+from wsclean_workerd.runtime.container import SPOOL_INSIDE
 from wsclean_workerd.runtime.docker import DockerRuntime
 from wsclean_workerd.runtime.engine import Engine
 from wsclean_workerd.runtime.native import NativeRuntime
-from wsclean_workerd.server import Server
+from wsclean_workerd.server import Server, let_in
 from wsclean_workerd.service import WorkerService
+from wsclean_workerd.settings import command_rules
 from wsclean_workerd.spool import Spool
 from wsclean_workerd.storage import Storage
 from wsclean_workerd.supervisor import Supervisor
@@ -41,7 +41,7 @@ from wsclean_workerd.ties import Ties
 from wsclean_workerd.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from contextlib import AsyncExitStack
 
     from wsclean_workerd.config import Config
@@ -63,12 +63,15 @@ class Daemon:
     Args:
         config: What the daemon was told.
         stack: Takes what has to be done at the end, in reverse order.
+        read: Reads the configuration again, in a thread.
     """
 
-    def __init__(self, config: Config, stack: AsyncExitStack) -> None:
+    def __init__(self, config: Config, stack: AsyncExitStack, read: Callable[[], Config]) -> None:
         self._config = config
         self._stack = stack
+        self._read = read
         self._systemd = Systemd()
+        self._reloader: Reloader | None = None
         self._server: Server | None = None
         self._keeper: RuntimeKeeper | None = None
         self._admission: Admission | None = None
@@ -124,7 +127,7 @@ class Daemon:
         ties = Ties(self._stop_job)
         admission = Admission(slots=config.slots, storage=storage, unproven=probes.unproven)
         supervisor = Supervisor(
-            rules=self._rules(),
+            rules=command_rules(config),
             admission=admission,
             patience=config.patience,
             journal=journal,
@@ -156,8 +159,20 @@ class Daemon:
         stack.push_async_callback(supervisor.close)
         stack.push_async_callback(probes.close)
 
+        pruner = Pruner(
+            journal, spool, disk, keep=config.history.keep, keep_seconds=config.history.keep_age
+        )
+        self._reloader = reloader = Reloader(
+            config,
+            self._read,
+            disk=disk,
+            parts=Parts(supervisor, admission, guard, pruner, storage, runtime),
+            let_in=let_in,
+            systemd=self._systemd,
+            changed=self._tell_status_soon,
+        )
         service = WorkerService(
-            config=config,
+            settings=reloader,
             started=time.time(),
             supervisor=supervisor,
             admission=admission,
@@ -166,22 +181,25 @@ class Daemon:
             outputs=Outputs(spool, disk, growth),
             ties=ties,
         )
-        self._server = Server(config, service)
-        await self._server.start()
-        stack.push_async_callback(self._server.stop, _STOP_SECONDS)
+        self._server = server = Server(config, service)
+        await server.start()
+        stack.push_async_callback(server.stop, _STOP_SECONDS)
         stack.callback(ties.close)
         self._runtime_changed()
         self._keep(keeper.run(), "runtime keeper")
-        pruner = Pruner(
-            journal, spool, disk, keep=config.history.keep, keep_seconds=config.history.keep_age
-        )
         self._keep(pruner.run(), "pruner")
+        self._keep(reloader.run(), "reloader")
         liveness = Liveness(
             journal=journal, supervisor=supervisor, attendant=attendant, keeper=keeper
         )
         self._keep(self._systemd.feed_watchdog(liveness.prove), "watchdog")
         self._systemd.ready()
         log.info("wsclean-workerd %s serves on %s", __version__, config.socket_path)
+
+    def reload(self) -> None:
+        """Have the configuration read again."""
+        if self._reloader is not None:
+            self._reloader.request()
 
     def announce_end(self) -> None:
         """Say that the daemon is about to end."""
@@ -228,18 +246,6 @@ class Daemon:
             disk=disk,
             mounts=config.job_mounts,
             user=config.user,
-        )
-
-    def _rules(self) -> CommandRules:
-        jobs = self._config.jobs
-        return CommandRules(
-            programs=jobs.programs,
-            mapper=PathMapper(self._config.job_mounts),
-            elsewhere=TEMPORARY_INSIDE,
-            user=self._config.user,
-            umask=jobs.umask,
-            run_timeout=jobs.run_timeout,
-            queue_timeout=jobs.queue_timeout,
         )
 
     # -- connections -------------------------------------------------------------
@@ -299,7 +305,8 @@ class Daemon:
         condition = self._condition()
         text = "ready" if condition.ready else "not ready"
         text += f"; {running} jobs running, {waiting} waiting"
-        for reason in (condition.reason, self._supervisor.refusing):
+        configuration = self._reloader.condition if self._reloader else None
+        for reason in (condition.reason, self._supervisor.refusing, configuration):
             if reason is not None:
                 text += f"; {reason.message}"
         self._systemd.status(text)

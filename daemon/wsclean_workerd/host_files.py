@@ -88,7 +88,7 @@ def native_file(instance: str | None) -> HostFile:
 
 
 def _unit(programs: str) -> str:
-    return _replace(_read(UNIT), f"ExecStart={_USUAL_PROGRAMS}/", f"ExecStart={_word(programs)}/")
+    return _replace(_read(UNIT), f"={_USUAL_PROGRAMS}/", f"={_word(programs)}/")
 
 
 def _template(programs: str) -> str:

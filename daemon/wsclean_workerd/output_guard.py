@@ -30,6 +30,9 @@ _BLIND_PAUSE = 5.0
 class OutputGuard:
     """Looks at the output of running jobs when it has grown.
 
+    Attributes:
+        limit: What holds for jobs that begin from now on.
+
     Args:
         limit: How much a job may write, in bytes, or None for no limit.
         spool: The job folders.
@@ -47,7 +50,7 @@ class OutputGuard:
         growth: GrowthWatch,
         tell: Tell,
     ) -> None:
-        self._limit = limit
+        self.limit = limit
         self._spool = spool
         self._disk = disk
         self._growth = growth
@@ -55,13 +58,14 @@ class OutputGuard:
 
     async def watch(self, job: Job) -> None:
         """Look at a job's output until it is too much; cancel this when the job has ended."""
-        if self._limit is None:
+        limit = self.limit
+        if limit is None:
             return
         folder = self._spool.job(job.id)
         grown = asyncio.Event()
         size, silent, told = 0, True, False
         try:
-            while size <= self._limit:
+            while size <= limit:
                 grown.clear()
                 if silent:
                     # Before looking, so that nothing falls in between.
@@ -69,14 +73,14 @@ class OutputGuard:
                 before, size = size, await self._disk.run(folder.output_size)
                 if size != before:
                     silent = False
-                    await asyncio.sleep(_pause(self._limit - size))
+                    await asyncio.sleep(_pause(limit - size))
                 elif silent:
                     await wait(grown, None if told else _BLIND_PAUSE)
                 else:
                     silent = True
         finally:
             self._growth.forget(grown)
-        self._tell(job.id, OutputExceeded(clock.now(), self._limit))
+        self._tell(job.id, OutputExceeded(clock.now(), limit))
 
     def _watch_growth(self, folder: JobFolder, grown: asyncio.Event) -> bool:
         """Have an event set when an output grows next; return whether it will be."""

@@ -142,9 +142,12 @@ class _Probe:
         with suppress(BlockingIOError):
             os.write(self._requests, f"{os.urandom(8).hex()}\n".encode())
         self._storage.asked(self._mount, time.monotonic())
+        self._wait(self._storage.timeout)
+
+    def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         # A moment later than the deadline, which is then over by any rounding.
-        self._deadline = loop.call_later(self._storage.timeout + 0.01, self._overdue)
+        self._deadline = loop.call_later(seconds + 0.01, self._overdue)
 
     async def _run(self) -> None:
         for pause in pauses():
@@ -201,10 +204,14 @@ class _Probe:
             self.ask()
 
     def _overdue(self) -> None:
-        if self._storage.overdue(self._mount, time.monotonic()):
+        now = time.monotonic()
+        if self._storage.overdue(self._mount, now):
             reason = self._storage.why([self._mount])
             log.error("%s", reason.message if reason else "")
             self._around.changed()
+        elif (left := self._storage.patience(self._mount, now)) is not None:
+            # It may take longer now than when it was asked.
+            self._wait(left)
 
     def _disarm(self) -> None:
         for timer in (self._deadline, self._idle):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import JournalUnavailable
@@ -40,16 +41,24 @@ class Pruner:
         self._disk = disk
         self._keep = keep
         self._keep_seconds = keep_seconds
+        self._wake = asyncio.Event()
+
+    def adopt(self, *, keep: int, keep_seconds: float) -> None:
+        """Keep other numbers of jobs from now on."""
+        self._keep, self._keep_seconds = keep, keep_seconds
+        self._wake.set()
 
     async def run(self) -> None:
         """Prune now and then until cancelled."""
         while True:
+            self._wake.clear()
             try:
                 if number := await self.prune():
                     log.info("forgot %d old jobs", number)
             except (JournalUnavailable, OSError) as error:
                 log.warning("cannot forget old jobs at present: %s", error)
-            await asyncio.sleep(_EVERY_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _EVERY_SECONDS)
 
     async def prune(self) -> int:
         """Forget the jobs that need not be kept.

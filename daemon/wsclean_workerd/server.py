@@ -58,8 +58,7 @@ class Server:
         try:
             self._server.add_insecure_port(f"unix:{path}")
             await self._server.start()
-            os.chown(path, -1, self._config.socket_gid)
-            path.chmod(self._config.socket.mode)
+            let_in(self._config)
         except (OSError, RuntimeError) as error:
             raise StartError(f"cannot serve on {path}: {error}") from None
         finally:
@@ -78,3 +77,13 @@ class Server:
         """Serve no longer; calls under way get some seconds to end."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
+
+
+def let_in(config: Config) -> None:
+    """Let those use the socket whom a configuration names, and nobody else.
+
+    Raises:
+        OSError: If that cannot be.
+    """
+    os.chown(config.socket_path, -1, config.socket_gid)
+    config.socket_path.chmod(config.socket.mode)

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.admission import Admission
     from wsclean_workerd.announcer import Announcer
-    from wsclean_workerd.config import Config
     from wsclean_workerd.logs import Chunk, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
+    from wsclean_workerd.reload import Reloader
     from wsclean_workerd.supervisor import Supervisor
     from wsclean_workerd.ties import Ties
 
@@ -59,7 +59,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     """Answers the calls of `WorkerService`.
 
     Args:
-        config: What the daemon was told.
+        settings: What the daemon goes by at present.
         started: When it started, in seconds since 1970 UTC.
         supervisor: Who knows the jobs.
         admission: Who may take a slot.
@@ -72,7 +72,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     def __init__(
         self,
         *,
-        config: Config,
+        settings: Reloader,
         started: float,
         supervisor: Supervisor,
         admission: Admission,
@@ -81,7 +81,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         outputs: Outputs,
         ties: Ties,
     ) -> None:
-        self._config = config
+        self._settings = settings
         self._started = started
         self._supervisor = supervisor
         self._admission = admission
@@ -251,9 +251,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 pb.JobCount(state=state_to_proto(state), count=count)
                 for state, count in self._supervisor.counts().items()
             ],
-            mounts=[mount_to_proto(mount) for mount in self._config.job_mounts],
+            mounts=[mount_to_proto(mount) for mount in self._settings.config.job_mounts],
             refusing=reason_to_proto(self._supervisor.refusing),
-            programs=self._config.jobs.programs,
+            programs=self._settings.config.jobs.programs,
+            configuration=reason_to_proto(self._settings.condition),
         )
 
     def _to_proto(self, job: Job) -> pb.Job:
@@ -263,14 +264,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         return job_to_proto(job)
 
     def _runtime_status(self) -> pb.RuntimeStatus:
-        condition = self._condition()
-        docker = self._config.runtime == "docker"
+        condition, config = self._condition(), self._settings.config
+        docker = config.runtime == "docker"
         return pb.RuntimeStatus(
-            kind=self._config.runtime,
+            kind=config.runtime,
             ready=condition.ready,
             condition=reason_to_proto(condition.reason),
-            image=self._config.docker.image if docker else "",
-            container_name=self._config.docker.container if docker else "",
+            image=config.docker.image if docker else "",
+            container_name=config.docker.container if docker else "",
             container_id=condition.container or "",
         )
 

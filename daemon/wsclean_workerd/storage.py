@@ -63,6 +63,10 @@ class Storage:
         # Equal sets are one in memory: there may be a hundred thousand jobs.
         self._sets: dict[Touched, Touched] = {}
 
+    def adopt(self, *, timeout: float, proof_age: float) -> None:
+        """Go by other times from now on."""
+        self.timeout, self._proof_age = timeout, proof_age
+
     def touched(self, order: Order) -> Touched:
         """The mounts that a job touches: those above its paths and its working directory.
 
@@ -118,6 +122,11 @@ class Storage:
             return False
         known.hung = True
         return True
+
+    def patience(self, mount: str, now: float) -> float | None:
+        """For how many seconds its answer can still be waited for, or None if none is awaited."""
+        known = self._known[mount]
+        return None if known.hung or known.asked is None else known.asked + self.timeout - now
 
     # -- what follows ------------------------------------------------------------
 

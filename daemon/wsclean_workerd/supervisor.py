@@ -301,6 +301,12 @@ class Supervisor:
         """Let something happen to a job; see `handle`."""
         self.handle(job_id, *events)
 
+    def adopt(self, rules: CommandRules, patience: Patience) -> None:
+        """Go by other settings from now on; jobs keep the orders that they were accepted with."""
+        self._rules, self._patience = rules, patience
+        self._timers.adopt(patience)
+        self._schedule()
+
     def schedule(self) -> None:
         """Start what can start, because something outside the queue has changed."""
         self._schedule()

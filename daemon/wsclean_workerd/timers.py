@@ -24,10 +24,14 @@ class Timers:
 
     def __init__(self, passed: Callable[[JobId, Timer], None], patience: Patience) -> None:
         self._passed = passed
+        self.adopt(patience)
+        self._handles: dict[tuple[JobId, Timer], asyncio.TimerHandle] = {}
+
+    def adopt(self, patience: Patience) -> None:
+        """Go by other waits from now on."""
         # From now, when job or TERM are handed over: they may have waited long to be
         # written.
         self._from_now = {Timer.START: patience.start, Timer.GRACE: patience.grace}
-        self._handles: dict[tuple[JobId, Timer], asyncio.TimerHandle] = {}
 
     def carry_out(self, job_id: JobId, instruction: ArmTimer | DisarmTimer) -> None:
         """Arm a timer of a job, anew if it is armed, or forget it."""

@@ -423,6 +423,30 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(idle_daemon: DaemonPro
         hear_until("STOPPING=1")
 
 
+def test_a_systemd_that_does_not_read_holds_up_nobody_and_hears_all_in_the_end(
+    idle_daemon: DaemonProcess,
+) -> None:
+    with daemon_folder() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "notify"))
+        # More than the socket takes come before the first of them is read.
+        idle_daemon.environment = {
+            "NOTIFY_SOCKET": str(folder / "notify"),
+            "WATCHDOG_USEC": "3000",
+        }
+        idle_daemon.start()
+        with idle_daemon.client() as client:
+            for _ in range(5):
+                client.run(["sh", "-c", "sleep 0.1"], cwd=idle_daemon.data)
+            job = client.submit(["sh", "-c", "sleep 600"], cwd=idle_daemon.data)
+            manager.settimeout(DEADLINE)
+            heard = [manager.recv(4096)]
+            while b"1 jobs running" not in heard[-1]:
+                heard.append(manager.recv(4096))
+            assert heard.count(b"READY=1") == 1
+            job.cancel()
+            job.wait(DEADLINE)
+
+
 def test_a_stopped_daemon_feeds_no_watchdog(idle_daemon: DaemonProcess) -> None:
     with daemon_folder() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(folder / "notify"))

@@ -142,6 +142,7 @@ def test_the_instances_unit_is_the_daemons_but_for_the_names(root: Path) -> None
         "Description",
         "Documentation",
         "ExecStart",
+        "ExecReload",
         "RuntimeDirectory",
         "StateDirectory",
     ]

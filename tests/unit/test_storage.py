@@ -97,3 +97,18 @@ def test_the_name_of_a_mount_at_its_own_path_is_said_once(storage: Storage) -> N
     storage.asked("/stage", 100)
     storage.overdue("/stage", 200)
     assert "storage of /stage has" in str(storage.why(BOTH))
+
+
+def test_other_times_hold_at_once_also_for_what_has_been_asked() -> None:
+    storage = Storage([Mount("/a", "/a")], timeout=5, proof_age=5)
+    storage.watched("/a")
+    assert storage.patience("/a", 0) is None
+    storage.asked("/a", 0)
+    storage.adopt(timeout=20, proof_age=1)
+    assert not storage.overdue("/a", 5)
+    assert storage.patience("/a", 5) == 15
+    assert storage.overdue("/a", 20)
+    assert storage.patience("/a", 20) is None
+    storage.answered("/a", 21)
+    assert storage.unproven(["/a"], 21.9) == frozenset()
+    assert storage.unproven(["/a"], 22.1) == {"/a"}

@@ -41,6 +41,8 @@ def _rows(status: Status) -> list[tuple[str, str]]:
         ("slots", f"{status.slots_used} of {status.slots} taken"),
         ("jobs", ", ".join(f"{n} {state}" for state, n in status.jobs.items()) or "none"),
     ]
+    if status.configuration:
+        rows.insert(1, ("config", _words(status.configuration)))
     if status.refusing:
         rows.insert(1, ("refusing", _words(status.refusing)))
     mounts = [

@@ -52,7 +52,7 @@ class NativeRuntime:
         self._instance = instance
         self._spool = spool
         self._runners = Runners(spool, disk)
-        self._programs = programs
+        self.programs = programs
         self._user = user
 
     @property
@@ -66,11 +66,11 @@ class NativeRuntime:
     async def ensure(self, *, busy: bool) -> RuntimeCondition:
         """Look which programs there are; see `Runtime.ensure`."""
         del busy
-        found = [program for program in self._programs if shutil.which(program)]
+        found = [program for program in self.programs if shutil.which(program)]
         if not found:
             raise RuntimeUnavailable(
                 "PROGRAMS_MISSING",
-                f"none of {', '.join(self._programs)} is on this host's PATH: install WSClean, or "
+                f"none of {', '.join(self.programs)} is on this host's PATH: install WSClean, or "
                 'use runtime = "docker"',
             )
         try:

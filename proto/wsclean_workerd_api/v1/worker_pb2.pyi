@@ -698,6 +698,7 @@ class GetStatusResponse(google.protobuf.message.Message):
     MOUNTS_FIELD_NUMBER: builtins.int
     REFUSING_FIELD_NUMBER: builtins.int
     PROGRAMS_FIELD_NUMBER: builtins.int
+    CONFIGURATION_FIELD_NUMBER: builtins.int
     version: builtins.str
     """The version of the daemon."""
     slots: builtins.int
@@ -728,6 +729,12 @@ class GetStatusResponse(google.protobuf.message.Message):
     def programs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The programs that may be run."""
 
+    @property
+    def configuration(self) -> global___Reason:
+        """What should be known of the configuration since it was last read: CONFIG_INVALID, so that
+        what held before still does, or RESTART_NEEDED. Absent: nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -740,9 +747,10 @@ class GetStatusResponse(google.protobuf.message.Message):
         mounts: collections.abc.Iterable[global___Mount] | None = ...,
         refusing: global___Reason | None = ...,
         programs: collections.abc.Iterable[builtins.str] | None = ...,
+        configuration: global___Reason | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["refusing", b"refusing", "runtime", b"runtime", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["jobs", b"jobs", "mounts", b"mounts", "programs", b"programs", "refusing", b"refusing", "runtime", b"runtime", "slots", b"slots", "slots_used", b"slots_used", "start_time", b"start_time", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["configuration", b"configuration", "refusing", b"refusing", "runtime", b"runtime", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["configuration", b"configuration", "jobs", b"jobs", "mounts", b"mounts", "programs", b"programs", "refusing", b"refusing", "runtime", b"runtime", "slots", b"slots", "slots_used", b"slots_used", "start_time", b"start_time", "version", b"version"]) -> None: ...
 
 global___GetStatusResponse = GetStatusResponse
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
-from support.daemon import until
+from support.daemon import DEADLINE, until
+from support.proxy import EngineProxy
 from support.systemd_host import UNIT, SystemdHost, UnitDaemon
-from wsclean_client import JobState
+from wsclean_client import CompletedJob, JobHandle, JobState, WSCleanClient
 
 pytestmark = pytest.mark.timeout(240)
+
+
+QUICK = 5.0
+"""Seconds that a stop or a restart may take, whatever runs and whatever hangs."""
+
+COUNTING = "i=0; until [ -e gate ]; do i=$((i + 1)); echo $i; sleep 0.02; done; exit 7"
+"""A job that counts until it is let go, and ends with a status that nothing else has."""
 
 
 @pytest.fixture
@@ -58,3 +71,93 @@ def test_reloading_changes_what_it_can_and_fails_if_the_configuration_is_invalid
         assert job.refresh().state is JobState.RUNNING
         assert daemon.main_pid == before
         job.cancel()
+
+
+# -- while other things hang -----------------------------------------------------
+
+
+@pytest.fixture
+def proxy(host: SystemdHost, engine_url: str) -> Iterator[EngineProxy]:
+    """What the daemon takes for the engine."""
+    proxy = EngineProxy(host.folder / "engine.sock", engine_url)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@contextmanager
+def following(client: WSCleanClient, job: JobHandle) -> Iterator[list[bytes]]:
+    """Follow the output of a job until it has ended; what comes is in the list."""
+    chunks: list[bytes] = []
+
+    def follow() -> None:
+        chunks.extend(chunk.data for chunk in client.job(job.id).logs(follow=True))
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    yield chunks
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+def assert_continuous(ended: CompletedJob) -> None:
+    """See that a job counted to its end."""
+    assert ended.returncode == 7
+    up, *numbers = ended.stdout.splitlines()
+    assert up == "up"
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+
+
+def quickly(host: SystemdHost, verb: str) -> None:
+    began = time.monotonic()
+    host.systemctl(verb, UNIT)
+    assert time.monotonic() - began < QUICK
+
+
+def test_stop_and_restart_are_quick_while_the_engine_hangs_and_somebody_follows(
+    host: SystemdHost, proxy: EngineProxy
+) -> None:
+    daemon = host.daemon(url=proxy.url)
+    daemon.start()
+    with daemon.client() as client:
+        job = daemon.begin(client, COUNTING)
+        container = daemon.container()
+        with following(client, job) as chunks:
+            until(lambda: chunks, bool)
+            # A call hangs for the 15 s that it may take, at both times.
+            proxy.stop()
+            proxy.start(silent=True)
+            assert proxy.asked.wait(DEADLINE)
+            quickly(host, "restart")
+            proxy.asked.clear()
+            assert proxy.asked.wait(DEADLINE)
+            quickly(host, "stop")
+            proxy.stop()
+            proxy.start()
+            host.systemctl("start", UNIT)
+            (daemon.data / "gate").touch()
+        ended = job.result(check=False)
+    assert b"".join(chunks) == ended.stdout_bytes
+    assert_continuous(ended)
+    assert daemon.container() == container
+    assert host.show(UNIT, "Result", "NRestarts") == {"Result": "success", "NRestarts": "0"}
+
+
+def test_jobs_on_the_host_itself_survive_stop_and_restart(systemd_host: SystemdHost) -> None:
+    systemd_host.install("--native")
+    daemon = systemd_host.daemon()
+    daemon.native = True
+    daemon.start()
+    with daemon.client() as client:
+        job = daemon.begin(client, COUNTING)
+        quickly(systemd_host, "restart")
+        daemon.await_health()
+        quickly(systemd_host, "stop")
+        # It goes on while there is no daemon.
+        written = daemon.spool / "jobs" / job.id / "stdout"
+        size = written.stat().st_size
+        until(written.stat, lambda found: found.st_size > size)
+        systemd_host.systemctl("start", UNIT)
+        (daemon.data / "gate").touch()
+        ended = job.result(check=False)
+    assert_continuous(ended)

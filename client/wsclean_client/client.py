@@ -243,6 +243,47 @@ class WSCleanClient:
         """
         return self._transport().status()
 
+    def drain(self) -> Iterator[int]:
+        """Have the daemon start no further jobs. They are accepted and wait.
+
+        It stays so, also if the iteration is given up, until `resume` or a restart of it.
+
+        Yields:
+            How many slots are taken, again whenever that changes; 0 at last.
+
+        Raises:
+            RequestRefused: If it is resumed meanwhile, with the reason `RESUMED`.
+            DaemonNotReachable: If the daemon does not answer.
+        """
+        return self._transport().drain()
+
+    def resume(self) -> None:
+        """Have the daemon start jobs again, and shut down no longer if it waits for jobs.
+
+        Raises:
+            RequestRefused: If it is too late, with the reason `SHUTTING_DOWN`.
+            DaemonNotReachable: If the daemon does not answer.
+        """
+        self._transport().resume()
+
+    def shut_down(self, *, now: bool = False) -> Iterator[int]:
+        """Have the daemon end and its container removed. Jobs that wait do so until it starts.
+
+        It goes on if the iteration is given up.
+
+        Args:
+            now: Whether jobs that run are told to end. Otherwise they are waited for.
+
+        Yields:
+            How many slots are taken, again whenever that changes. It ends when the container
+            is removed.
+
+        Raises:
+            RequestRefused: If it is resumed meanwhile, with the reason `RESUMED`.
+            DaemonNotReachable: If the daemon does not answer.
+        """
+        return self._transport().shut_down(now=now)
+
     def _transport(self) -> Transport:
         with self._lock:
             if self._closed:

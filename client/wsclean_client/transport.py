@@ -194,6 +194,28 @@ class Transport:
         """Ask for the condition of the daemon."""
         return convert.status(self._call(self._stub.GetStatus, pb.GetStatusRequest()))
 
+    def drain(self) -> Iterator[int]:
+        """Have no further jobs started; yield how many slots are taken, until none is."""
+
+        def begin(seconds: float | None) -> _Stream[pb.DrainWorkerResponse]:
+            return self._stub.DrainWorker(pb.DrainWorkerRequest(), timeout=seconds)
+
+        for message in self._stream(begin, lambda: True):
+            yield message.slots_used
+
+    def resume(self) -> None:
+        """Have jobs started again."""
+        self._call(self._stub.ResumeWorker, pb.ResumeWorkerRequest())
+
+    def shut_down(self, *, now: bool) -> Iterator[int]:
+        """Have the daemon end; yield how many slots are taken, until it is about to."""
+
+        def begin(seconds: float | None) -> _Stream[pb.ShutDownWorkerResponse]:
+            return self._stub.ShutDownWorker(pb.ShutDownWorkerRequest(now=now), timeout=seconds)
+
+        for message in self._stream(begin, lambda: True):
+            yield message.slots_used
+
     def watch(self, job_id: str, timeout: float | None = None) -> Iterator[JobInfo]:
         """Follow a job until it has ended, across restarts of the daemon.
 

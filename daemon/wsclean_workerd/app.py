@@ -112,7 +112,7 @@ async def _serve(settings: Config, read: Callable[[], Config]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        daemon = Daemon(settings, stack, read)
+        daemon = Daemon(settings, stack, read=read, leave=stop.set)
         await daemon.start()
         loop.add_signal_handler(signal.SIGHUP, daemon.reload)
         await stop.wait()

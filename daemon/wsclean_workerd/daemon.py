@@ -14,7 +14,8 @@ from wsclean_workerd.admission import Admission
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
 from wsclean_workerd.disk import Disk
-from wsclean_workerd.errors import StartError
+from wsclean_workerd.drain import Drain
+from wsclean_workerd.errors import RuntimeUnavailable, StartError
 from wsclean_workerd.growth import GrowthWatch
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.keeper import RuntimeKeeper
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from wsclean_workerd.config import Config
-    from wsclean_workerd.model import JobId, Reason, RuntimeCondition
+    from wsclean_workerd.model import JobId, Patience, Reason, RuntimeCondition
     from wsclean_workerd.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -64,12 +65,21 @@ class Daemon:
         config: What the daemon was told.
         stack: Takes what has to be done at the end, in reverse order.
         read: Reads the configuration again, in a thread.
+        leave: Has it end; called when it was shut down by a caller.
     """
 
-    def __init__(self, config: Config, stack: AsyncExitStack, read: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        stack: AsyncExitStack,
+        *,
+        read: Callable[[], Config],
+        leave: Callable[[], None],
+    ) -> None:
         self._config = config
         self._stack = stack
         self._read = read
+        self._leave = leave
         self._systemd = Systemd()
         self._reloader: Reloader | None = None
         self._server: Server | None = None
@@ -79,6 +89,10 @@ class Daemon:
         self._attendant: Attendant | None = None
         self._storage: Storage | None = None
         self._probes: StorageProbes | None = None
+        self._drain: Drain | None = None
+        self._runtime: Runtime | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._removed = False
         self._status_timer: asyncio.TimerHandle | None = None
         self._health: asyncio.Task[None] | None = None
 
@@ -98,7 +112,7 @@ class Daemon:
         self._check_journal(last_id)
         journal = Journal(config.journal_path, changed=self._tell_status_soon)
         stack.push_async_callback(journal.close)
-        runtime = self._runtime(journal.instance, spool, disk)
+        runtime = self._make_runtime(journal.instance, spool, disk)
         stack.push_async_callback(runtime.close)
         announcer = Announcer()
         growth = GrowthWatch()
@@ -132,9 +146,9 @@ class Daemon:
             patience=config.patience,
             journal=journal,
             announcer=announcer,
-            condition=lambda: keeper.condition,
+            condition=self._condition_of_runtime,
             expect_holder=ties.expect,
-            changed=self._tell_status_soon,
+            changed=self._jobs_changed,
         )
         guard = OutputGuard(
             config.jobs.output_limit, spool=spool, disk=disk, growth=growth, tell=supervisor.tell
@@ -154,6 +168,7 @@ class Daemon:
         self._admission, self._supervisor = admission, supervisor
         self._keeper, self._attendant = keeper, attendant
         self._storage, self._probes = storage, probes
+        self._runtime = runtime
         await supervisor.start(attendant, last_id=last_id)
         stack.push_async_callback(attendant.close)
         stack.push_async_callback(supervisor.close)
@@ -171,6 +186,14 @@ class Daemon:
             systemd=self._systemd,
             changed=self._tell_status_soon,
         )
+        self._drain = drain = Drain(
+            supervisor,
+            admission,
+            patience=lambda: _most_seconds(reloader.config.patience),
+            remove=self._remove,
+            leave=self._leave,
+            changed=self._runtime_changed,
+        )
         service = WorkerService(
             settings=reloader,
             started=time.time(),
@@ -180,13 +203,15 @@ class Daemon:
             condition=self._condition,
             outputs=Outputs(spool, disk, growth),
             ties=ties,
+            drain=drain,
         )
         self._server = server = Server(config, service)
         await server.start()
         stack.push_async_callback(server.stop, _STOP_SECONDS)
+        stack.push_async_callback(drain.close)
         stack.callback(ties.close)
         self._runtime_changed()
-        self._keep(keeper.run(), "runtime keeper")
+        self._keeping = self._keep(keeper.run(), "runtime keeper")
         self._keep(pruner.run(), "pruner")
         self._keep(reloader.run(), "reloader")
         liveness = Liveness(
@@ -204,7 +229,8 @@ class Daemon:
     def announce_end(self) -> None:
         """Say that the daemon is about to end."""
         self._systemd.stopping()
-        log.info("ending; the container and its jobs go on")
+        what = "the container is gone" if self._removed else "the container and its jobs go on"
+        log.info("ending; %s", what)
 
     # -- parts -------------------------------------------------------------------
 
@@ -227,7 +253,7 @@ class Daemon:
                 "it from a backup, or remove it to start without them",
             )
 
-    def _runtime(self, instance: str, spool: Spool, disk: Disk) -> Runtime:
+    def _make_runtime(self, instance: str, spool: Spool, disk: Disk) -> Runtime:
         config = self._config
         if config.runtime == "native":
             return NativeRuntime(
@@ -270,7 +296,7 @@ class Daemon:
             self._probes.renew(condition.container)
         self._supervisor.schedule()
         self._health = asyncio.create_task(
-            self._server.set_ready(condition.ready),
+            self._server.set_ready(self._condition().ready),
             name="health",
         )
 
@@ -279,11 +305,38 @@ class Daemon:
         if self._supervisor is not None:
             self._supervisor.schedule()
 
-    def _condition(self) -> RuntimeCondition:
-        """How what runs the jobs is, the storage that they use included."""
-        if self._keeper is None or self._storage is None:
+    def _jobs_changed(self) -> None:
+        self._tell_status_soon()
+        if self._drain is not None:
+            self._drain.look()
+
+    def _condition_of_runtime(self) -> RuntimeCondition:
+        """How what runs the jobs is, and whether any may be started in it."""
+        if self._keeper is None:
             raise RuntimeError("the daemon has not been started")
         condition = self._keeper.condition
+        if self._drain is None or self._drain.reason is None:
+            return condition
+        return replace(condition, ready=False, reason=self._drain.reason)
+
+    async def _remove(self) -> None:
+        """Remove what jobs run in; nobody makes it anew."""
+        if self._runtime is None or self._probes is None or self._keeping is None:
+            return
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._probes.close()
+        try:
+            await self._runtime.remove()
+            self._removed = True
+        except RuntimeUnavailable as error:
+            log.error("what jobs ran in is left to the next start: %s", error)
+
+    def _condition(self) -> RuntimeCondition:
+        """How what runs the jobs is, the storage that they use included."""
+        if self._storage is None:
+            raise RuntimeError("the daemon has not been started")
+        condition = self._condition_of_runtime()
         hung = self._storage.condition()
         # What keeps all jobs from starting comes first.
         return replace(condition, reason=hung) if condition.ready and hung else condition
@@ -311,7 +364,7 @@ class Daemon:
                 text += f"; {reason.message}"
         self._systemd.status(text)
 
-    def _keep(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _keep(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         """Run something until the end."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(complain)
@@ -321,3 +374,9 @@ class Daemon:
             await asyncio.gather(task, return_exceptions=True)
 
         self._stack.push_async_callback(end)
+        return task
+
+
+def _most_seconds(patience: Patience) -> float:
+    """How long it takes until jobs that were told to end have, or are known to be unable to."""
+    return patience.grace + patience.kill + _STOP_SECONDS

@@ -66,6 +66,13 @@ class JournalUnavailable(WorkerdError):
     reason = "JOURNAL_UNAVAILABLE"
 
 
+class Resumed(WorkerdError):
+    """What was waited for will not happen, since jobs are started again."""
+
+    code = "ABORTED"
+    reason = "RESUMED"
+
+
 class ShuttingDown(WorkerdError):
     """The daemon is about to end."""
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.admission import Admission
     from wsclean_workerd.announcer import Announcer
+    from wsclean_workerd.drain import Drain
     from wsclean_workerd.logs import Chunk, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
     from wsclean_workerd.reload import Reloader
@@ -67,9 +68,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         condition: Returns the condition of the runtime.
         outputs: What jobs write.
         ties: The jobs that are to end with a call.
+        drain: Whether jobs are started.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it speaks for, keyword-only
         self,
         *,
         settings: Reloader,
@@ -80,6 +82,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         condition: Callable[[], RuntimeCondition],
         outputs: Outputs,
         ties: Ties,
+        drain: Drain,
     ) -> None:
         self._settings = settings
         self._started = started
@@ -89,6 +92,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._condition = condition
         self._outputs = outputs
         self._ties = ties
+        self._drain = drain
 
     @unary
     async def SubmitJob(  # noqa: N802, D102 - worker.proto names and documents it
@@ -231,6 +235,40 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         reason = Reason("CANCELLED", "on request")
         job = await self._supervisor.cancel(job_id_from_proto(request.id), reason)
         return pb.CancelJobResponse(job=job_to_proto(job))
+
+    @streaming
+    async def DrainWorker(  # noqa: N802, D102
+        self,
+        request: pb.DrainWorkerRequest,
+        context: Context,
+    ) -> AsyncIterator[pb.DrainWorkerResponse]:
+        del request, context
+        self._drain.begin()
+        async with aclosing(self._drain.follow()) as taken:
+            async for used in taken:
+                yield pb.DrainWorkerResponse(slots_used=used)
+
+    @unary
+    async def ResumeWorker(  # noqa: N802, D102
+        self,
+        request: pb.ResumeWorkerRequest,
+        context: Context,
+    ) -> pb.ResumeWorkerResponse:
+        del request, context
+        self._drain.resume()
+        return pb.ResumeWorkerResponse()
+
+    @streaming
+    async def ShutDownWorker(  # noqa: N802, D102
+        self,
+        request: pb.ShutDownWorkerRequest,
+        context: Context,
+    ) -> AsyncIterator[pb.ShutDownWorkerResponse]:
+        del context
+        self._drain.shut_down(now=request.now)
+        async with aclosing(self._drain.follow_to_the_end()) as taken:
+            async for used in taken:
+                yield pb.ShutDownWorkerResponse(slots_used=used)
 
     @unary
     async def GetStatus(  # noqa: N802, D102

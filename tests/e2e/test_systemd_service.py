@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.daemon import DEADLINE, until
+from support.daemon import COUNTING, DEADLINE, until
 from support.proxy import EngineProxy
 from support.systemd_host import UNIT, SystemdHost, UnitDaemon
 from wsclean_client import CompletedJob, JobHandle, JobState, WSCleanClient
@@ -19,9 +19,6 @@ pytestmark = pytest.mark.timeout(240)
 
 QUICK = 5.0
 """Seconds that a stop or a restart may take, whatever runs and whatever hangs."""
-
-COUNTING = "i=0; until [ -e gate ]; do i=$((i + 1)); echo $i; sleep 0.02; done; exit 7"
-"""A job that counts until it is let go, and ends with a status that nothing else has."""
 
 
 @pytest.fixture
@@ -161,3 +158,74 @@ def test_jobs_on_the_host_itself_survive_stop_and_restart(systemd_host: SystemdH
         (daemon.data / "gate").touch()
         ended = job.result(check=False)
     assert_continuous(ended)
+
+
+# -- the end of the service ------------------------------------------------------
+
+
+def await_inactive(host: SystemdHost) -> None:
+    """Wait until the service has ended as it should, and see that it is not started again."""
+    until(lambda: host.show(UNIT, "ActiveState")["ActiveState"], lambda now: now == "inactive")
+    # Systemd would do so at once: the unit would be activating in between.
+    assert host.show(UNIT, "Result", "NRestarts") == {"Result": "success", "NRestarts": "0"}
+
+
+def containers(daemon: UnitDaemon) -> str:
+    return daemon.docker("ps", "--all", "--quiet", "--filter", f"name={daemon.name}")
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_shutdown_removes_the_container_and_what_waits_runs_after_the_next_start(
+    host: SystemdHost, now: bool
+) -> None:
+    daemon = host.daemon()
+    daemon.start()
+    change(daemon, "slots = 4", "slots = 1")
+    host.systemctl("reload", UNIT)
+    with daemon.client() as client:
+        until(lambda: client.status().slots, lambda slots: slots == 1)
+        running = daemon.begin(client, COUNTING)
+        waiting = client.submit(["sh", "-c", "echo ran"], cwd=daemon.data)
+    container = daemon.container()
+    if now:
+        said = host.ctl("shutdown", "--now").stdout
+    else:
+        (daemon.data / "gate").touch()
+        said = host.ctl("shutdown").stdout
+    assert said.endswith("shut down\n")
+    assert containers(daemon) == ""
+    await_inactive(host)
+    refused = host.ctl("status", check=False)
+    assert refused.returncode != 0
+
+    host.systemctl("start", UNIT)
+    daemon.await_health()
+    assert daemon.container() != container
+    with daemon.client() as client:
+        assert client.job(waiting.id).result(timeout=DEADLINE).stdout == "ran\n"
+        if now:
+            ended = client.job(running.id).refresh()
+            assert ended.state is JobState.CANCELLED
+            assert ended.reason is not None
+            assert ended.reason.code == "SHUTDOWN"
+        else:
+            assert_continuous(client.job(running.id).result(check=False))
+
+
+def test_a_shutdown_ends_although_the_engine_hangs_and_says_what_is_left(
+    host: SystemdHost, proxy: EngineProxy
+) -> None:
+    daemon = host.daemon(url=proxy.url, call_timeout=1)
+    daemon.start()
+    container = daemon.container()
+    proxy.stop()
+    proxy.start(silent=True)
+    host.ctl("shutdown")
+    await_inactive(host)
+    (left,) = [line for line in daemon.log.splitlines() if "is left to the next start" in line]
+    assert "did not answer within 1 s" in left
+    proxy.stop()
+    proxy.start()
+    host.systemctl("start", UNIT)
+    daemon.await_health()
+    assert daemon.container() == container

@@ -26,6 +26,9 @@ SERVICE = worker_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name
 DEADLINE = 60.0
 """Seconds after which anything waited for in a test has failed."""
 
+COUNTING = "i=0; until [ -e gate ]; do i=$((i + 1)); echo $i; sleep 0.02; done; exit 7"
+"""A job that counts until it is let go, and ends with a status that nothing else has."""
+
 _PAUSE_SECONDS = 0.05
 
 T = TypeVar("T")

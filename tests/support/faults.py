@@ -94,5 +94,8 @@ class FaultyRuntime:
     async def explain_loss(self, container: str | None) -> Reason:
         return Reason("CONTAINER_DIED", f"{container} died")
 
+    async def remove(self) -> None:
+        await self.real.remove()
+
     async def close(self) -> None:
         await self.real.close()

@@ -93,6 +93,14 @@ class Runtime(Protocol):
         """Say why a job's processes may have gone without leaving an exit status."""
         ...
 
+    async def remove(self) -> None:
+        """Remove what is there for jobs, when none runs and none will be started.
+
+        Raises:
+            RuntimeUnavailable: If it could not be removed.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of it; whatever runs goes on."""
         ...

@@ -19,6 +19,7 @@ from wsclean_workerd.runtime.container import (
 )
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
 from wsclean_workerd.runtime.launching import kill_command, wrapper_command
+from wsclean_workerd.runtime.removal import remove_container
 from wsclean_workerd.runtime.retired import RetiredContainers, retired_name
 from wsclean_workerd.runtime.runner import Runners, no_runner
 
@@ -154,9 +155,8 @@ class DockerRuntime:
         try:
             await self._execute(job.container, command, user=self._own)
         except EngineRefused as error:
-            if _EXEC_FAILED in str(error) and await self._runs(job.container):
-                raise LaunchRefused(str(error)) from None
-            raise _unavailable(error) from None
+            refused = _EXEC_FAILED in str(error) and await self._runs(job.container)
+            raise LaunchRefused(str(error)) if refused else _unavailable(error) from None
 
     def release(self, job: Job, *, reusable: bool) -> None:
         """Take note that the command of a job has ended; see `Runtime.release`."""
@@ -215,6 +215,10 @@ class DockerRuntime:
             "CONTAINER_DIED",
             f"its container {short} ended with exit status {state.get('ExitCode')}{memory}",
         )
+
+    async def remove(self) -> None:
+        """Remove the container; see `Runtime.remove`."""
+        await remove_container(self._engine, self._name, self._instance)
 
     async def close(self) -> None:
         """Let go of the engine and the runner; the container and its jobs go on."""

@@ -131,6 +131,10 @@ class NativeRuntime:
             "killed the wrapper",
         )
 
+    async def remove(self) -> None:
+        """Let the runner end; see `Runtime.remove`."""
+        self._runners.drop()
+
     async def close(self) -> None:
         """Let go of the runner; whatever runs goes on."""
         self._runners.drop()

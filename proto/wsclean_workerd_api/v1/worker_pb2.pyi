@@ -755,6 +755,98 @@ class GetStatusResponse(google.protobuf.message.Message):
 global___GetStatusResponse = GetStatusResponse
 
 @typing.final
+class DrainWorkerRequest(google.protobuf.message.Message):
+    """Starts no further jobs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___DrainWorkerRequest = DrainWorkerRequest
+
+@typing.final
+class DrainWorkerResponse(google.protobuf.message.Message):
+    """How far draining has come."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SLOTS_USED_FIELD_NUMBER: builtins.int
+    slots_used: builtins.int
+    """How many slots are still taken: 0 in the last message."""
+    def __init__(
+        self,
+        *,
+        slots_used: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["slots_used", b"slots_used"]) -> None: ...
+
+global___DrainWorkerResponse = DrainWorkerResponse
+
+@typing.final
+class ResumeWorkerRequest(google.protobuf.message.Message):
+    """Starts jobs again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ResumeWorkerRequest = ResumeWorkerRequest
+
+@typing.final
+class ResumeWorkerResponse(google.protobuf.message.Message):
+    """Jobs are started again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ResumeWorkerResponse = ResumeWorkerResponse
+
+@typing.final
+class ShutDownWorkerRequest(google.protobuf.message.Message):
+    """Ends the daemon, and what jobs run in."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NOW_FIELD_NUMBER: builtins.int
+    now: builtins.bool
+    """Whether jobs that run are told to end: TERM, after the grace period KILL. They end
+    CANCELLED with the reason SHUTDOWN. Otherwise they are waited for.
+    """
+    def __init__(
+        self,
+        *,
+        now: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["now", b"now"]) -> None: ...
+
+global___ShutDownWorkerRequest = ShutDownWorkerRequest
+
+@typing.final
+class ShutDownWorkerResponse(google.protobuf.message.Message):
+    """How far the shutdown has come."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SLOTS_USED_FIELD_NUMBER: builtins.int
+    slots_used: builtins.int
+    """How many slots are still taken. What cannot be killed may keep some for good."""
+    def __init__(
+        self,
+        *,
+        slots_used: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["slots_used", b"slots_used"]) -> None: ...
+
+global___ShutDownWorkerResponse = ShutDownWorkerResponse
+
+@typing.final
 class RuntimeStatus(google.protobuf.message.Message):
     """What runs the jobs, and how it is."""
 

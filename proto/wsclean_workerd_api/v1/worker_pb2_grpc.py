@@ -55,6 +55,21 @@ class WorkerServiceStub(object):
                 request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.GetStatusResponse.FromString,
                 )
+        self.DrainWorker = channel.unary_stream(
+                '/wsclean_workerd_api.v1.WorkerService/DrainWorker',
+                request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DrainWorkerRequest.SerializeToString,
+                response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DrainWorkerResponse.FromString,
+                )
+        self.ResumeWorker = channel.unary_unary(
+                '/wsclean_workerd_api.v1.WorkerService/ResumeWorker',
+                request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ResumeWorkerRequest.SerializeToString,
+                response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ResumeWorkerResponse.FromString,
+                )
+        self.ShutDownWorker = channel.unary_stream(
+                '/wsclean_workerd_api.v1.WorkerService/ShutDownWorker',
+                request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerRequest.SerializeToString,
+                response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerResponse.FromString,
+                )
 
 
 class WorkerServiceServicer(object):
@@ -123,6 +138,34 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainWorker(self, request, context):
+        """Starts no further jobs: they are accepted and wait. Those that run go on. Tells how many
+        slots are taken, again whenever that changes, and ends when none is. The worker stays
+        drained, also if the call is cancelled, until it is resumed or the daemon restarted.
+        ABORTED with the reason RESUMED if it is resumed meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeWorker(self, request, context):
+        """Starts jobs again, and calls off a shutdown that still waits for jobs. Without effect if
+        the worker is not drained. UNAVAILABLE with the reason SHUTTING_DOWN if it is too late.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShutDownWorker(self, request, context):
+        """Drains the worker, then removes the container and ends the daemon, which its service
+        manager does not start again. Jobs that wait do so until its next start. Tells how many
+        slots are taken, and ends when the container is removed. Goes on if the call is cancelled.
+        ABORTED with the reason RESUMED if the worker is resumed meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +208,21 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.GetStatusRequest.FromString,
                     response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'DrainWorker': grpc.unary_stream_rpc_method_handler(
+                    servicer.DrainWorker,
+                    request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DrainWorkerRequest.FromString,
+                    response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'ResumeWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeWorker,
+                    request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ResumeWorkerRequest.FromString,
+                    response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ResumeWorkerResponse.SerializeToString,
+            ),
+            'ShutDownWorker': grpc.unary_stream_rpc_method_handler(
+                    servicer.ShutDownWorker,
+                    request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerRequest.FromString,
+                    response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,5 +368,56 @@ class WorkerService(object):
         return grpc.experimental.unary_unary(request, target, '/wsclean_workerd_api.v1.WorkerService/GetStatus',
             wsclean__workerd__api_dot_v1_dot_worker__pb2.GetStatusRequest.SerializeToString,
             wsclean__workerd__api_dot_v1_dot_worker__pb2.GetStatusResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DrainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/wsclean_workerd_api.v1.WorkerService/DrainWorker',
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.DrainWorkerRequest.SerializeToString,
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.DrainWorkerResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ResumeWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/wsclean_workerd_api.v1.WorkerService/ResumeWorker',
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.ResumeWorkerRequest.SerializeToString,
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.ResumeWorkerResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ShutDownWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/wsclean_workerd_api.v1.WorkerService/ShutDownWorker',
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerRequest.SerializeToString,
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -85,6 +85,34 @@ class WorkerServiceStub:
     ]
     """Returns the condition of the daemon, its container and its queue."""
 
+    DrainWorker: grpc.UnaryStreamMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.DrainWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.DrainWorkerResponse,
+    ]
+    """Starts no further jobs: they are accepted and wait. Those that run go on. Tells how many
+    slots are taken, again whenever that changes, and ends when none is. The worker stays
+    drained, also if the call is cancelled, until it is resumed or the daemon restarted.
+    ABORTED with the reason RESUMED if it is resumed meanwhile.
+    """
+
+    ResumeWorker: grpc.UnaryUnaryMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.ResumeWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.ResumeWorkerResponse,
+    ]
+    """Starts jobs again, and calls off a shutdown that still waits for jobs. Without effect if
+    the worker is not drained. UNAVAILABLE with the reason SHUTTING_DOWN if it is too late.
+    """
+
+    ShutDownWorker: grpc.UnaryStreamMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.ShutDownWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.ShutDownWorkerResponse,
+    ]
+    """Drains the worker, then removes the container and ends the daemon, which its service
+    manager does not start again. Jobs that wait do so until its next start. Tells how many
+    slots are taken, and ends when the container is removed. Goes on if the call is cancelled.
+    ABORTED with the reason RESUMED if the worker is resumed meanwhile.
+    """
+
 class WorkerServiceAsyncStub:
     """Queues, runs, watches and ends jobs."""
 
@@ -144,6 +172,34 @@ class WorkerServiceAsyncStub:
         wsclean_workerd_api.v1.worker_pb2.GetStatusResponse,
     ]
     """Returns the condition of the daemon, its container and its queue."""
+
+    DrainWorker: grpc.aio.UnaryStreamMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.DrainWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.DrainWorkerResponse,
+    ]
+    """Starts no further jobs: they are accepted and wait. Those that run go on. Tells how many
+    slots are taken, again whenever that changes, and ends when none is. The worker stays
+    drained, also if the call is cancelled, until it is resumed or the daemon restarted.
+    ABORTED with the reason RESUMED if it is resumed meanwhile.
+    """
+
+    ResumeWorker: grpc.aio.UnaryUnaryMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.ResumeWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.ResumeWorkerResponse,
+    ]
+    """Starts jobs again, and calls off a shutdown that still waits for jobs. Without effect if
+    the worker is not drained. UNAVAILABLE with the reason SHUTTING_DOWN if it is too late.
+    """
+
+    ShutDownWorker: grpc.aio.UnaryStreamMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.ShutDownWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.ShutDownWorkerResponse,
+    ]
+    """Drains the worker, then removes the container and ends the daemon, which its service
+    manager does not start again. Jobs that wait do so until its next start. Tells how many
+    slots are taken, and ends when the container is removed. Goes on if the call is cancelled.
+    ABORTED with the reason RESUMED if the worker is resumed meanwhile.
+    """
 
 class WorkerServiceServicer(metaclass=abc.ABCMeta):
     """Queues, runs, watches and ends jobs."""
@@ -220,5 +276,39 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[wsclean_workerd_api.v1.worker_pb2.GetStatusResponse, collections.abc.Awaitable[wsclean_workerd_api.v1.worker_pb2.GetStatusResponse]]:
         """Returns the condition of the daemon, its container and its queue."""
+
+    @abc.abstractmethod
+    def DrainWorker(
+        self,
+        request: wsclean_workerd_api.v1.worker_pb2.DrainWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[wsclean_workerd_api.v1.worker_pb2.DrainWorkerResponse], collections.abc.AsyncIterator[wsclean_workerd_api.v1.worker_pb2.DrainWorkerResponse]]:
+        """Starts no further jobs: they are accepted and wait. Those that run go on. Tells how many
+        slots are taken, again whenever that changes, and ends when none is. The worker stays
+        drained, also if the call is cancelled, until it is resumed or the daemon restarted.
+        ABORTED with the reason RESUMED if it is resumed meanwhile.
+        """
+
+    @abc.abstractmethod
+    def ResumeWorker(
+        self,
+        request: wsclean_workerd_api.v1.worker_pb2.ResumeWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[wsclean_workerd_api.v1.worker_pb2.ResumeWorkerResponse, collections.abc.Awaitable[wsclean_workerd_api.v1.worker_pb2.ResumeWorkerResponse]]:
+        """Starts jobs again, and calls off a shutdown that still waits for jobs. Without effect if
+        the worker is not drained. UNAVAILABLE with the reason SHUTTING_DOWN if it is too late.
+        """
+
+    @abc.abstractmethod
+    def ShutDownWorker(
+        self,
+        request: wsclean_workerd_api.v1.worker_pb2.ShutDownWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[wsclean_workerd_api.v1.worker_pb2.ShutDownWorkerResponse], collections.abc.AsyncIterator[wsclean_workerd_api.v1.worker_pb2.ShutDownWorkerResponse]]:
+        """Drains the worker, then removes the container and ends the daemon, which its service
+        manager does not start again. Jobs that wait do so until its next start. Tells how many
+        slots are taken, and ends when the container is removed. Goes on if the call is cancelled.
+        ABORTED with the reason RESUMED if the worker is resumed meanwhile.
+        """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -69,6 +69,8 @@ class FakeWorker(WorkerServiceServicer):
     by_request: dict[str, str] = field(default_factory=dict)
     status: pb.GetStatusResponse = field(default_factory=pb.GetStatusResponse)
     chunk: int = 64 * 1024
+    slots_used: tuple[int, ...] = (2, 1, 0)
+    """What is told of them while the worker is drained."""
 
     def __post_init__(self) -> None:
         self.changed = threading.Condition()
@@ -256,6 +258,26 @@ class FakeWorker(WorkerServiceServicer):
         self._enter("GetStatus", request, context)
         return self.status
 
+    def DrainWorker(
+        self, request: pb.DrainWorkerRequest, context: Any
+    ) -> Iterator[pb.DrainWorkerResponse]:
+        self._enter("DrainWorker", request, context)
+        for used in self.slots_used:
+            yield pb.DrainWorkerResponse(slots_used=used)
+
+    def ResumeWorker(
+        self, request: pb.ResumeWorkerRequest, context: Any
+    ) -> pb.ResumeWorkerResponse:
+        self._enter("ResumeWorker", request, context)
+        return pb.ResumeWorkerResponse()
+
+    def ShutDownWorker(
+        self, request: pb.ShutDownWorkerRequest, context: Any
+    ) -> Iterator[pb.ShutDownWorkerResponse]:
+        self._enter("ShutDownWorker", request, context)
+        for used in self.slots_used:
+            yield pb.ShutDownWorkerResponse(slots_used=used)
+
     def _enter(self, call: str, request: Any, context: Any) -> Failure | None:
         with self.changed:
             self.requests.append(request)
@@ -264,7 +286,7 @@ class FakeWorker(WorkerServiceServicer):
         if failure and failure.after is None:
             _abort(context, failure)
         # Every call that is no stream has to have a deadline.
-        streams = ("WatchJobs", "ReadLogs", "RunJob")
+        streams = ("WatchJobs", "ReadLogs", "RunJob", "DrainWorker", "ShutDownWorker")
         remaining = context.time_remaining()
         if call not in streams and (remaining is None or remaining > CALL_SECONDS + 1):
             context.abort(grpc.StatusCode.INTERNAL, f"{call} was called without a deadline")

@@ -333,3 +333,31 @@ def test_help_documents_the_exit_statuses(ctl: Ctl) -> None:
 
 def test_version(ctl: Ctl) -> None:
     assert ctl("version").out == ctl("--version").out == f"wsclean-ctl {__version__}\n"
+
+
+def test_drain_tells_how_far_it_is_and_waits_unless_told_otherwise(
+    worker: FakeWorker, ctl: Ctl
+) -> None:
+    ended = ctl("drain")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "draining: 2 slots taken\ndraining: 1 slots taken\ndrained\n"
+    assert ctl("drain", "--no-wait").out == "draining: 2 slots taken\n"
+    worker.fail(
+        "DrainWorker", grpc.StatusCode.ABORTED, details="jobs are started again", reason="RESUMED"
+    )
+    ended = ctl("drain")
+    assert (ended.code, ended.err) == (125, "wsclean-ctl: error: jobs are started again\n")
+
+
+def test_resume_asks_for_it(worker: FakeWorker, ctl: Ctl) -> None:
+    assert ctl("resume").code == 0
+    assert len(worker.seen(pb.ResumeWorkerRequest)) == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--now"]])
+def test_shutdown_says_when_it_is_done(worker: FakeWorker, ctl: Ctl, options: list[str]) -> None:
+    ended = ctl("shutdown", *options)
+    assert ended.code == 0
+    assert ended.out == "shutting down: 2 slots taken\nshutting down: 1 slots taken\nshut down\n"
+    (request,) = worker.seen(pb.ShutDownWorkerRequest)
+    assert request.now is bool(options)

@@ -164,13 +164,10 @@ class Drain:
                 self._admission.taken,
             )
         self._leaving = True
-        try:
-            await self._remove()
-        finally:
-            # There is no way back, whatever has become of it.
-            self._gone = True
-            self.look()
-            self._leave()
+        await self._remove()
+        self._gone = True
+        self.look()
+        self._leave()
 
     def _stop_all(self) -> None:
         stopped: list[JobId] = [

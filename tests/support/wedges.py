@@ -25,6 +25,9 @@ FOLDER = "WSCLEAN_TEST_WEDGES"
 PLACE = "/run/wedges"
 """The folder, if the variable does not name one."""
 
+OFFSET = "offset"
+"""The file with the seconds by which the wall clock is to differ."""
+
 _DONE = ".done"
 
 _LOOK_SECONDS = 0.02
@@ -74,10 +77,10 @@ def _hang_the_journal() -> None:
 
 
 def _step_the_wall_clock() -> None:
-    """Move the wall clock of this process by what the file says, from now on and again."""
+    """Have the wall clock of this process differ by what a file says, whenever it changes."""
     real = time.time
-    path = _folder() / "wall-clock"
-    time.time = lambda: real() + float(path.read_text(encoding="ascii") or 0)
+    path = _folder() / OFFSET
+    time.time = lambda: real() + float(path.read_text(encoding="ascii"))
 
 
 WEDGES: Mapping[str, Callable[[], None]] = {

@@ -78,9 +78,25 @@ class Attendant:
         # The starts that the daemon has claimed: they never happen. Kept for good, since
         # one may still be on its way when its job is forgotten; they are few.
         self._claimed: set[Launch] = set()
+        self._prepared: dict[Launch, asyncio.Task[int]] = {}
         self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
         self._tasks: dict[asyncio.Task[None], JobId] = {}
         self._check: asyncio.TimerHandle | None = None
+
+    def prepare(self, job: Job) -> None:
+        """Prepare the folder of a job that is about to be started, while that is written."""
+        task = asyncio.create_task(self._prepare(job), name=f"prepare job {job.id}")
+        self._prepared[job.last_launch] = task
+
+    def discard(self, job: Job, *, known: bool) -> None:
+        """Take note that a job whose folder was prepared is not to be started after all.
+
+        Args:
+            job: The job.
+            known: Whether there is such a job. If not, its folder is removed.
+        """
+        if task := self._prepared.pop(job.last_launch, None):
+            self._spawn(self._discard(job, task, known=known), "discard", job)
 
     def carry_out(
         self, job: Job, instruction: StartJob | ResolveLaunch | AttachJob | SignalJob
@@ -146,7 +162,9 @@ class Attendant:
         if self._check is not None:
             self._check.cancel()
         await self._watcher.close()
-        tasks = [*self._signals.values(), *self._tasks]
+        for prepared in self._prepared.values():
+            prepared.add_done_callback(_close)
+        tasks = [*self._signals.values(), *self._tasks, *self._prepared.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -163,9 +181,16 @@ class Attendant:
         folder = self._spool.job(job.id)
         return await self._disk.open(folder.prepare_and_open, text, job.order.user)
 
+    async def _discard(self, job: Job, prepared: asyncio.Task[int], *, known: bool) -> None:
+        await asyncio.wait([prepared])
+        _close(prepared)
+        if not known:
+            await self._disk.run(self._spool.job(job.id).remove)
+
     async def _start(self, job: Job) -> None:
+        prepared = self._prepared.pop(job.last_launch, None)
         try:
-            alive = await self._prepare(job)
+            alive = await (prepared or self._prepare(job))
         except OSError as error:
             self._unprepared(job, error)
             return
@@ -279,3 +304,8 @@ class Attendant:
 
 def _nothing() -> None:
     return
+
+
+def _close(prepared: asyncio.Task[int]) -> None:
+    if not prepared.cancelled() and prepared.exception() is None:
+        os.close(prepared.result())

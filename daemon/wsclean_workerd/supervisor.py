@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -150,8 +151,7 @@ class Supervisor:
             order=order,
             submitted=clock.now(),
         )
-        # A caller that goes away now must not leave a job that is on disk and
-        # nowhere else.
+        # A caller that goes away now must not leave a job that is only on disk.
         return await asyncio.shield(self._spawn(self._accept(job)))
 
     async def _accept(self, job: Job) -> Job:
@@ -187,13 +187,15 @@ class Supervisor:
                 # Nobody else may take its slot and locks meanwhile. One that has to wait is
                 # nobody's to start before it is known to be a new one, and on disk.
                 self._keep(job)
+                self._hands.prepare(job)
             written = await self._journal.insert(job)
             return written
         finally:
             if job.on_slot and written is not job:
                 self._count(self._jobs.pop(job.id), -1)
                 self._admission.forget(job)
-                self._schedule()
+                self._hands.discard(job, known=isinstance(sys.exception(), LockTaken))
+                self.schedule()
 
     async def get(self, job_id: JobId) -> Job:
         """Return a job as it is on disk.
@@ -294,7 +296,7 @@ class Supervisor:
         written.add_done_callback(lambda done: self._settled(done, after, job, instructions))
         if job.on_slot and not after.on_slot:
             # Whoever gets the slot is written together with this.
-            self._schedule()
+            self.schedule()
         return written
 
     def tell(self, job_id: JobId, *events: Event) -> None:
@@ -305,11 +307,7 @@ class Supervisor:
         """Go by other settings from now on; jobs keep the orders that they were accepted with."""
         self._rules, self._patience = rules, patience
         self._timers.adopt(patience)
-        self._schedule()
-
-    def schedule(self) -> None:
-        """Start what can start, because something outside the queue has changed."""
-        self._schedule()
+        self.schedule()
 
     def _settled(
         self, done: asyncio.Future[Job], job: Job, before: Job, instructions: list[Instruction]
@@ -317,6 +315,7 @@ class Supervisor:
         refusal = done.exception()
         if isinstance(refusal, LockTaken):
             self._bar(job.id, refusal)
+            self._hands.discard(job, known=True)
             # Nothing has been done for it yet.
             reason = Reason("LOCK_HELD", str(refusal))
             self.handle(job.id, LaunchFailed(clock.now(), reason, False, job.launch))
@@ -332,7 +331,7 @@ class Supervisor:
 
     def _unbar(self, job_id: JobId) -> None:
         self._admission.unbar(job_id, self._jobs.get(job_id))
-        self._schedule()
+        self.schedule()
 
     def _on_disk(self, job: Job, before: Job, instructions: list[Instruction]) -> None:
         self._written[job.id] = job
@@ -345,7 +344,7 @@ class Supervisor:
         self._announcer.announce(job)
         if job.state.ended and not job.lingering:
             self._drop(job)
-        self._schedule()
+        self.schedule()
 
     def _count(self, job: Job, number: int) -> None:
         if not job.state.ended:
@@ -369,13 +368,15 @@ class Supervisor:
         able = self._condition().ready and not self._closing
         return self._admission.first() if able else None
 
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
+        """Start what can start."""
         self._changed()
         condition = self._condition()
         if not condition.ready or self._closing:
             return
         for job_id in self._admission.choose():
             self.handle(job_id, JobChosen(clock.now(), condition.container))
+            self._hands.prepare(self._jobs[job_id])
 
     def _deadline(self, job_id: JobId, timer: Timer) -> None:
         self.handle(job_id, DeadlinePassed(clock.now(), timer))

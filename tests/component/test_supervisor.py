@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ from wsclean_workerd.output_guard import OutputGuard
 from wsclean_workerd.paths import PathMapper
 from wsclean_workerd.runtime.native import NativeRuntime
 from wsclean_workerd.scheduler import WaitingLine
-from wsclean_workerd.spool import JobFolder, Spool
+from wsclean_workerd.spool import NOTHING, JobFolder, Spool
 from wsclean_workerd.storage import Storage
 from wsclean_workerd.supervisor import Supervisor
 from wsclean_workerd.watcher import Watcher
@@ -545,6 +546,37 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
     os.close(gate)
 
 
+async def test_a_folder_is_made_while_its_job_is_written_and_removed_if_that_was_in_vain(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = JobSpec(command=("sh", "-c", "exit 0"), working_directory=str(parts.folder))
+    first = await parts.ended(await parts.supervisor.submit(spec, "again"))
+    before = descriptors()
+    commit, removed, released = JournalDb.commit, asyncio.Event(), threading.Event()
+    loop, remove, prepare = asyncio.get_running_loop(), JobFolder.remove, JobFolder.prepare
+
+    def slowly(database: JournalDb) -> None:
+        assert released.wait(DEADLINE)
+        commit(database)
+
+    def prepared(folder: JobFolder, *rest: Any) -> None:
+        prepare(folder, *rest)
+        # The commit is not over before the folder is there.
+        released.set()
+
+    def note(folder: JobFolder) -> None:
+        remove(folder)
+        loop.call_soon_threadsafe(removed.set)
+
+    monkeypatch.setattr(JournalDb, "commit", slowly)
+    monkeypatch.setattr(JobFolder, "prepare", prepared)
+    monkeypatch.setattr(JobFolder, "remove", note)
+    assert (await parts.supervisor.submit(spec, "again")).id == first.id
+    await asyncio.wait_for(removed.wait(), DEADLINE)
+    assert [each.name for each in (parts.spool.path / "jobs").iterdir()] == [str(first.id)]
+    assert descriptors() <= before
+
+
 async def test_whoever_gets_a_slot_is_written_together_with_the_end_that_freed_it(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -654,7 +686,8 @@ async def test_a_job_that_is_cancelled_while_its_start_is_refused_never_runs(
     await cancelling
     job = await parts.ended(job)
     assert (job.state, job.reason, job.started) == (JobState.CANCELLED, CANCEL, None)
-    assert not parts.spool.job(job.id).path.exists()
+    assert parts.spool.job(job.id).look(1) == NOTHING
+    assert parts.output(job) == ""
     assert defects(caplog)
     await parts.supervisor.cancel(first.id, CANCEL)
     await parts.ended(first)

@@ -46,7 +46,7 @@ def _block_the_loop() -> None:
 def _start_nothing() -> None:
     from wsclean_workerd.supervisor import Supervisor  # noqa: PLC0415
 
-    Supervisor._schedule = lambda *_: None  # type: ignore[method-assign]
+    Supervisor.schedule = lambda *_: None  # type: ignore[method-assign]
 
 
 def _carry_out_nothing() -> None:

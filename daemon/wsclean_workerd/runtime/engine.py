@@ -80,7 +80,10 @@ class Engine:
         running = asyncio.get_running_loop().run_in_executor(self._pool, self._run, work)
         try:
             # A second more than the SDK's own limit, which knows better what it waited for.
-            return await asyncio.wait_for(running, self.timeout + 1)
+            # Not wait_for, which up to Python 3.11 loses a cancellation that comes with the
+            # answer: whoever was to end would go on.
+            async with asyncio.timeout(self.timeout + 1):
+                return await running
         except TimeoutError:
             raise self._silent() from None
 

@@ -10,6 +10,7 @@ Importing this package is cheap: gRPC is loaded by the first call to the daemon.
 """
 
 from wsclean_client.client import WSCleanClient
+from wsclean_client.diagnosis import Diagnosis, Finding, Verdict
 from wsclean_client.errors import (
     ClientClosed,
     DaemonFailed,
@@ -34,6 +35,8 @@ __all__ = [
     "CompletedJob",
     "DaemonFailed",
     "DaemonNotReachable",
+    "Diagnosis",
+    "Finding",
     "JobCancelled",
     "JobEnded",
     "JobFailed",
@@ -49,6 +52,7 @@ __all__ = [
     "RequestRefused",
     "RuntimeStatus",
     "Status",
+    "Verdict",
     "WSCleanClient",
     "WSCleanError",
     "WaitTimeout",

@@ -69,20 +69,34 @@ def diagnose(path: str) -> str:
     Returns:
         The words for it, with the way out.
     """
-    start = "with `systemctl start wsclean-workerd`"
-    elsewhere = f"or set {SOCKET_VARIABLE} if its socket is elsewhere"
+    why, way_out = cause(path)
+    return f"cannot reach wsclean-workerd at {path}: {why}. {way_out}"
+
+
+def cause(path: str) -> tuple[str, str]:
+    """Find out why a socket does not answer.
+
+    Args:
+        path: The absolute path of the socket.
+
+    Returns:
+        Why, and the way out.
+    """
+    start = (
+        "Start the daemon with `systemctl start wsclean-workerd`, or set "
+        f"{SOCKET_VARIABLE} if its socket is elsewhere"
+    )
     match _probe(path):
         case 0:
-            why = "it listens but does not answer. Its log may say why"
+            return "it listens but does not answer", "Its log may say why"
         case errno.ENOENT | errno.ENOTDIR:
-            why = f"there is no such socket. Start the daemon {start}, {elsewhere}"
+            return "there is no such socket", start
         case errno.ECONNREFUSED | errno.ENOTSOCK:
-            why = f"nobody listens there. Start the daemon {start}, {elsewhere}"
+            return "nobody listens there", start
         case errno.EACCES | errno.EPERM:
-            why = f"this user may not connect. {_who_may(path)}"
+            return "this user may not connect", _who_may(path)
         case error:
-            why = f"{os.strerror(error)}. Look at `systemctl status wsclean-workerd`"
-    return f"cannot reach wsclean-workerd at {path}: {why}"
+            return os.strerror(error), "Look at `systemctl status wsclean-workerd`"
 
 
 def _probe(path: str) -> int:

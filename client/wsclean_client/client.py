@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
+    from wsclean_client.diagnosis import Diagnosis
     from wsclean_client.jobs import CompletedJob, JobInfo, JobState
     from wsclean_client.sinks import Sink
     from wsclean_client.spec import PathArgument, Seconds
@@ -283,6 +284,17 @@ class WSCleanClient:
             DaemonNotReachable: If the daemon does not answer.
         """
         return self._transport().shut_down(now=now)
+
+    def diagnose(self) -> Diagnosis:
+        """Have the daemon look at all that jobs need. It takes a few seconds at most.
+
+        Returns:
+            What it found, and how to mend it.
+
+        Raises:
+            DaemonNotReachable: If the daemon does not answer.
+        """
+        return self._transport().diagnose()
 
     def _transport(self) -> Transport:
         with self._lock:

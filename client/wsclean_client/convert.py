@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 
+from wsclean_client.diagnosis import Diagnosis, Finding, Verdict
 from wsclean_client.jobs import JobInfo, JobState, LogChunk, Reason, StreamName
 from wsclean_client.status import Mount, RuntimeStatus, Status
 from wsclean_workerd_api.v1 import worker_pb2 as pb
@@ -22,6 +23,12 @@ _NANOS = 10**9
 _STREAMS: dict[int, StreamName] = {
     pb.LOG_STREAM_STDOUT: "stdout",
     pb.LOG_STREAM_STDERR: "stderr",
+}
+
+_VERDICTS: dict[int, Verdict] = {
+    pb.VERDICT_OK: Verdict.OK,
+    pb.VERDICT_WARNING: Verdict.WARNING,
+    pb.VERDICT_PROBLEM: Verdict.PROBLEM,
 }
 
 
@@ -84,6 +91,23 @@ def status(message: pb.GetStatusResponse) -> Status:
         refusing=_reason(message.refusing) if message.HasField("refusing") else None,
         programs=tuple(message.programs),
         configuration=_reason(message.configuration) if message.HasField("configuration") else None,
+    )
+
+
+def diagnosis(message: pb.DiagnoseWorkerResponse) -> Diagnosis:
+    """Turn what the daemon found into what callers see of it."""
+    return Diagnosis(
+        version=message.version,
+        findings=tuple(
+            Finding(
+                name=each.name,
+                subject=each.subject,
+                verdict=_VERDICTS.get(each.verdict, Verdict.UNKNOWN),
+                found=each.found,
+                mend=each.mend,
+            )
+            for each in message.findings
+        ),
     )
 
 

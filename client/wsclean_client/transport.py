@@ -25,6 +25,7 @@ from wsclean_workerd_api.v1.worker_pb2_grpc import WorkerServiceStub
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from wsclean_client.diagnosis import Diagnosis
     from wsclean_client.jobs import JobInfo, JobState, LogChunk, StreamName
     from wsclean_client.spec import CommandSpec
     from wsclean_client.status import Status
@@ -35,6 +36,8 @@ _Message_co = TypeVar("_Message_co", covariant=True)
 
 CALL_SECONDS = 30.0
 """How long the daemon may take to answer one call."""
+
+_DIAGNOSE_SECONDS = 9.5
 
 _LAST_WORDS_SECONDS = 2.0
 """How long an interrupted submission waits for the id of the job to cancel."""
@@ -215,6 +218,14 @@ class Transport:
 
         for message in self._stream(begin, lambda: True):
             yield message.slots_used
+
+    def diagnose(self) -> Diagnosis:
+        """Have the daemon look at what jobs need; it answers within 9 s or is stuck."""
+        answer = self._answer(
+            lambda each: self._stub.DiagnoseWorker(each, timeout=_DIAGNOSE_SECONDS),
+            pb.DiagnoseWorkerRequest(),
+        )
+        return convert.diagnosis(answer)
 
     def watch(self, job_id: str, timeout: float | None = None) -> Iterator[JobInfo]:
         """Follow a job until it has ended, across restarts of the daemon.

@@ -16,6 +16,7 @@ from wsclean_workerd_api.v1 import worker_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from wsclean_workerd.diagnosis import Finding
     from wsclean_workerd.model import Instant, Job, Mount, Reason
 
 MAX_ID = 2**63 - 1
@@ -165,6 +166,17 @@ def reason_to_proto(reason: Reason | None) -> pb.Reason | None:
 def mount_to_proto(mount: Mount) -> pb.Mount:
     """A mount as the interface tells it."""
     return pb.Mount(host=mount.host, container=mount.container, read_only=mount.read_only)
+
+
+def finding_to_proto(finding: Finding) -> pb.Finding:
+    """A finding as the interface tells it."""
+    return pb.Finding(
+        name=finding.name,
+        subject=finding.subject,
+        verdict=pb.Verdict.Value(f"VERDICT_{finding.verdict.name}"),
+        found=finding.found,
+        mend=finding.mend,
+    )
 
 
 def _timestamp(instant: Instant | None) -> Timestamp | None:

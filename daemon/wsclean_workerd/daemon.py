@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from wsclean_workerd.attendant import Attendant
 from wsclean_workerd.disk import Disk
 from wsclean_workerd.drain import Drain
 from wsclean_workerd.errors import RuntimeUnavailable, StartError
+from wsclean_workerd.examination import Examiner
 from wsclean_workerd.growth import GrowthWatch
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.keeper import RuntimeKeeper
@@ -194,6 +196,19 @@ class Daemon:
             leave=self._leave,
             changed=self._runtime_changed,
         )
+        examiner = await stack.enter_async_context(
+            aclosing(
+                Examiner(
+                    lambda: reloader.config,
+                    runtime=runtime,
+                    spool=spool,
+                    disk=disk,
+                    storage=storage,
+                    condition=lambda: keeper.condition,
+                    refusing=lambda: supervisor.refusing,
+                )
+            )
+        )
         service = WorkerService(
             settings=reloader,
             started=time.time(),
@@ -204,6 +219,7 @@ class Daemon:
             outputs=Outputs(spool, disk, growth),
             ties=ties,
             drain=drain,
+            examiner=examiner,
         )
         self._server = server = Server(config, service)
         await server.start()

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from wsclean_workerd import __version__
 from wsclean_workerd.convert import (
     STREAMS,
+    finding_to_proto,
     job_id_from_proto,
     job_to_proto,
     mount_to_proto,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from wsclean_workerd.admission import Admission
     from wsclean_workerd.announcer import Announcer
     from wsclean_workerd.drain import Drain
+    from wsclean_workerd.examination import Examiner
     from wsclean_workerd.logs import Chunk, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
     from wsclean_workerd.reload import Reloader
@@ -69,6 +71,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         outputs: What jobs write.
         ties: The jobs that are to end with a call.
         drain: Whether jobs are started.
+        examiner: Who finds out what is wrong.
     """
 
     def __init__(  # noqa: PLR0913 - all that it speaks for, keyword-only
@@ -83,6 +86,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         outputs: Outputs,
         ties: Ties,
         drain: Drain,
+        examiner: Examiner,
     ) -> None:
         self._settings = settings
         self._started = started
@@ -93,6 +97,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._outputs = outputs
         self._ties = ties
         self._drain = drain
+        self._examiner = examiner
 
     @unary
     async def SubmitJob(  # noqa: N802, D102 - worker.proto names and documents it
@@ -293,6 +298,18 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             refusing=reason_to_proto(self._supervisor.refusing),
             programs=self._settings.config.jobs.programs,
             configuration=reason_to_proto(self._settings.condition),
+        )
+
+    @unary
+    async def DiagnoseWorker(  # noqa: N802, D102
+        self,
+        request: pb.DiagnoseWorkerRequest,
+        context: Context,
+    ) -> pb.DiagnoseWorkerResponse:
+        del request, context
+        findings = await self._examiner.examine()
+        return pb.DiagnoseWorkerResponse(
+            version=__version__, findings=[finding_to_proto(each) for each in findings]
         )
 
     def _to_proto(self, job: Job) -> pb.Job:

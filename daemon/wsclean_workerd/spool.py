@@ -40,6 +40,7 @@ WRAPPER = "wrapper.sh"
 _BECOMER = "become.sh"
 KILLER = "kill.sh"
 PROBE = "probe.sh"
+LOOK = "look.sh"
 
 _FOLDER_MODE = 0o711
 _FIFO_MODE = 0o660
@@ -236,7 +237,7 @@ class Spool:
         for folder in (self.path, self.path / "jobs", self.path / "runner"):
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             folder.chmod(_FOLDER_MODE)
-        for name in (RUNNER, WRAPPER, _BECOMER, KILLER, PROBE):
+        for name in (RUNNER, WRAPPER, _BECOMER, KILLER, PROBE, LOOK):
             self._install(name)
 
     def _install(self, name: str) -> None:

@@ -20,6 +20,8 @@ SCRIPTS = Path(str(resources.files("wsclean_workerd.runtime")))
         ("runner.sh", ("requests", "answers", "alive"), ["jobs", str(SCRIPTS)]),
         ("wrapper.sh", ("jobs", "go", "said"), ["jobs"]),
         ("probe.sh", ("requests", "answers"), ["/"]),
+        ("look.sh", ("answers",), ["mount", "/"]),
+        ("look.sh", ("answers",), ["programs", "sh"]),
     ],
 )
 def test_what_is_started_by_a_daemon_that_has_died_ends(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from support.jobs import at, make_job
 from wsclean_workerd.convert import (
+    finding_to_proto,
     job_id_from_proto,
     job_to_proto,
     mount_to_proto,
@@ -19,6 +20,7 @@ from wsclean_workerd.convert import (
     state_to_proto,
     states_from_proto,
 )
+from wsclean_workerd.diagnosis import Finding, Verdict
 from wsclean_workerd.errors import InvalidRequest, NoSuchJob
 from wsclean_workerd.logs import Output
 from wsclean_workerd.model import JobSpec, JobState, Mount, Reason, Stop
@@ -146,6 +148,18 @@ def test_a_job_is_told_whole() -> None:
 def test_a_mount_is_told() -> None:
     told = mount_to_proto(Mount("/stage", "/data", read_only=True))
     assert (told.host, told.container, told.read_only) == ("/stage", "/data", True)
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_finding_is_told(verdict: Verdict) -> None:
+    told = finding_to_proto(Finding("mount", verdict, "hangs", "mend it", subject="/stage"))
+    assert (told.name, told.subject, told.found, told.mend) == (
+        "mount",
+        "/stage",
+        "hangs",
+        "mend it",
+    )
+    assert pb.Verdict.Name(told.verdict) == f"VERDICT_{verdict.name}"
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "9" * 20, str(2**63)])

@@ -13,6 +13,8 @@ from wsclean_workerd.model import Mount, User
 from wsclean_workerd.runtime.container import ContainerRecipe
 from wsclean_workerd.runtime.launching import (
     kill_command,
+    look_at_mount_command,
+    look_for_programs_command,
     mark_value,
     probe_command,
     runner_command,
@@ -82,6 +84,15 @@ def test_a_probe_is_told_its_folder_and_its_mount() -> None:
         f"{scripts}/abc",
         "/data",
     ]
+
+
+def test_a_look_is_told_its_folder_and_what_to_look_at() -> None:
+    other = User(uid=4711, gid=42)
+    look = ["/inside/spool/runner/look.sh", "/inside/spool/runner/abc"]
+    programs = look_for_programs_command(SPOOL, "abc", ["sh", "wsclean"])
+    assert programs[1:] == [*look, "programs", "sh", "wsclean"]
+    mount = look_at_mount_command(SPOOL, "abc", "/data", other)
+    assert mount[1:] == [*look, "mount", "/data", *switch_user(other)]
 
 
 def test_a_start_is_known_by_its_job_and_its_number() -> None:

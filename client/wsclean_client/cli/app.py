@@ -34,6 +34,7 @@ VERBS = (
     "drain",
     "resume",
     "shutdown",
+    "doctor",
     "version",
     "install",
     "uninstall",

@@ -18,7 +18,7 @@ PIPE_CLOSED = 141
 HELP = """\b
 Exit status:
   0    all went well
-  1    `install` or `uninstall` could not do it
+  1    `install` or `uninstall` could not do it, or `doctor` found problems
   2    the command line is wrong
   124  the job timed out, or `wait --timeout` did
   125  the daemon is not reachable, refused the request or knows no such job,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.accounts import is_another
-from wsclean_workerd.spool import KILLER, PROBE, RUNNER, WRAPPER
+from wsclean_workerd.spool import KILLER, LOOK, PROBE, RUNNER, WRAPPER
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wsclean_workerd.events import Signal
     from wsclean_workerd.model import Job, User
     from wsclean_workerd.spool import Spool
@@ -88,6 +90,33 @@ def probe_command(spool: Spool, name: str, mount: str, user: User) -> list[str]:
         mount,
         *switch_user(user),
     ]
+
+
+def look_for_programs_command(spool: Spool, name: str, programs: Sequence[str]) -> list[str]:
+    """The command that looks which programs are there, for the daemon's own user.
+
+    Args:
+        spool: Where its folder is.
+        name: The name of its folder.
+        programs: The programs.
+    """
+    return [*_look(spool, name), "programs", *programs]
+
+
+def look_at_mount_command(spool: Spool, name: str, mount: str, user: User) -> list[str]:
+    """The command that looks what jobs can do in a mount, for the daemon's own user.
+
+    Args:
+        spool: Where its folder is.
+        name: The name of its folder.
+        mount: The mount as a job sees it.
+        user: Whom jobs run as.
+    """
+    return [*_look(spool, name), "mount", mount, *switch_user(user)]
+
+
+def _look(spool: Spool, name: str) -> list[str]:
+    return ["/bin/sh", spool.script_inside(LOOK), f"{spool.runner_inside}/{name}"]
 
 
 def kill_command(spool: Spool, instance: str, job: Job, signal: Signal) -> list[str]:

@@ -112,6 +112,38 @@ LOG_STREAM_STDERR: LogStream.ValueType  # 2
 """Standard error."""
 global___LogStream = LogStream
 
+class _Verdict:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _VerdictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """Never sent."""
+    VERDICT_OK: _Verdict.ValueType  # 1
+    """Nothing is wrong."""
+    VERDICT_WARNING: _Verdict.ValueType  # 2
+    """Jobs run, but something should be known."""
+    VERDICT_PROBLEM: _Verdict.ValueType  # 3
+    """Some jobs or all of them cannot run."""
+    VERDICT_UNKNOWN: _Verdict.ValueType  # 4
+    """It could not be found out."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """How a check turned out."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""Never sent."""
+VERDICT_OK: Verdict.ValueType  # 1
+"""Nothing is wrong."""
+VERDICT_WARNING: Verdict.ValueType  # 2
+"""Jobs run, but something should be known."""
+VERDICT_PROBLEM: Verdict.ValueType  # 3
+"""Some jobs or all of them cannot run."""
+VERDICT_UNKNOWN: Verdict.ValueType  # 4
+"""It could not be found out."""
+global___Verdict = Verdict
+
 @typing.final
 class JobSpec(google.protobuf.message.Message):
     """What a caller wants run."""
@@ -934,3 +966,75 @@ class Mount(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["container", b"container", "host", b"host", "read_only", b"read_only"]) -> None: ...
 
 global___Mount = Mount
+
+@typing.final
+class Finding(google.protobuf.message.Message):
+    """What a check found."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SUBJECT_FIELD_NUMBER: builtins.int
+    VERDICT_FIELD_NUMBER: builtins.int
+    FOUND_FIELD_NUMBER: builtins.int
+    MEND_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """What was checked: "journal", "state-disk", "engine", "image", "container", "programs"
+    or "mount". There may be more in later versions.
+    """
+    subject: builtins.str
+    """Which one, if there can be several: the host folder of a mount. Otherwise empty."""
+    verdict: global___Verdict.ValueType
+    """How it turned out."""
+    found: builtins.str
+    """A sentence for a person."""
+    mend: builtins.str
+    """How to mend it, a command where there is one. Empty if nothing is to be mended."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        subject: builtins.str = ...,
+        verdict: global___Verdict.ValueType = ...,
+        found: builtins.str = ...,
+        mend: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["found", b"found", "mend", b"mend", "name", b"name", "subject", b"subject", "verdict", b"verdict"]) -> None: ...
+
+global___Finding = Finding
+
+@typing.final
+class DiagnoseWorkerRequest(google.protobuf.message.Message):
+    """Asks what is wrong."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___DiagnoseWorkerRequest = DiagnoseWorkerRequest
+
+@typing.final
+class DiagnoseWorkerResponse(google.protobuf.message.Message):
+    """What is wrong, and what is not."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    FINDINGS_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """The version of the daemon."""
+    @property
+    def findings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Finding]:
+        """What was found, in an order that has causes before what follows from them."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        findings: collections.abc.Iterable[global___Finding] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["findings", b"findings", "version", b"version"]) -> None: ...
+
+global___DiagnoseWorkerResponse = DiagnoseWorkerResponse

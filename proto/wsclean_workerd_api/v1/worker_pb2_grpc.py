@@ -70,6 +70,11 @@ class WorkerServiceStub(object):
                 request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerRequest.SerializeToString,
                 response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerResponse.FromString,
                 )
+        self.DiagnoseWorker = channel.unary_unary(
+                '/wsclean_workerd_api.v1.WorkerService/DiagnoseWorker',
+                request_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DiagnoseWorkerRequest.SerializeToString,
+                response_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DiagnoseWorkerResponse.FromString,
+                )
 
 
 class WorkerServiceServicer(object):
@@ -166,6 +171,14 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiagnoseWorker(self, request, context):
+        """Looks at all that jobs need and says what is wrong with it and how to mend it.
+        Answers within 9 s, whatever hangs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -223,6 +236,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.ShutDownWorker,
                     request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerRequest.FromString,
                     response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerResponse.SerializeToString,
+            ),
+            'DiagnoseWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiagnoseWorker,
+                    request_deserializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DiagnoseWorkerRequest.FromString,
+                    response_serializer=wsclean__workerd__api_dot_v1_dot_worker__pb2.DiagnoseWorkerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -419,5 +437,22 @@ class WorkerService(object):
         return grpc.experimental.unary_stream(request, target, '/wsclean_workerd_api.v1.WorkerService/ShutDownWorker',
             wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerRequest.SerializeToString,
             wsclean__workerd__api_dot_v1_dot_worker__pb2.ShutDownWorkerResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DiagnoseWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/wsclean_workerd_api.v1.WorkerService/DiagnoseWorker',
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.DiagnoseWorkerRequest.SerializeToString,
+            wsclean__workerd__api_dot_v1_dot_worker__pb2.DiagnoseWorkerResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -113,6 +113,14 @@ class WorkerServiceStub:
     ABORTED with the reason RESUMED if the worker is resumed meanwhile.
     """
 
+    DiagnoseWorker: grpc.UnaryUnaryMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.DiagnoseWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.DiagnoseWorkerResponse,
+    ]
+    """Looks at all that jobs need and says what is wrong with it and how to mend it.
+    Answers within 9 s, whatever hangs.
+    """
+
 class WorkerServiceAsyncStub:
     """Queues, runs, watches and ends jobs."""
 
@@ -199,6 +207,14 @@ class WorkerServiceAsyncStub:
     manager does not start again. Jobs that wait do so until its next start. Tells how many
     slots are taken, and ends when the container is removed. Goes on if the call is cancelled.
     ABORTED with the reason RESUMED if the worker is resumed meanwhile.
+    """
+
+    DiagnoseWorker: grpc.aio.UnaryUnaryMultiCallable[
+        wsclean_workerd_api.v1.worker_pb2.DiagnoseWorkerRequest,
+        wsclean_workerd_api.v1.worker_pb2.DiagnoseWorkerResponse,
+    ]
+    """Looks at all that jobs need and says what is wrong with it and how to mend it.
+    Answers within 9 s, whatever hangs.
     """
 
 class WorkerServiceServicer(metaclass=abc.ABCMeta):
@@ -309,6 +325,16 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         manager does not start again. Jobs that wait do so until its next start. Tells how many
         slots are taken, and ends when the container is removed. Goes on if the call is cancelled.
         ABORTED with the reason RESUMED if the worker is resumed meanwhile.
+        """
+
+    @abc.abstractmethod
+    def DiagnoseWorker(
+        self,
+        request: wsclean_workerd_api.v1.worker_pb2.DiagnoseWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[wsclean_workerd_api.v1.worker_pb2.DiagnoseWorkerResponse, collections.abc.Awaitable[wsclean_workerd_api.v1.worker_pb2.DiagnoseWorkerResponse]]:
+        """Looks at all that jobs need and says what is wrong with it and how to mend it.
+        Answers within 9 s, whatever hangs.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

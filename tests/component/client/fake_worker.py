@@ -68,6 +68,7 @@ class FakeWorker(WorkerServiceServicer):
     end_on_cancel: bool = True
     by_request: dict[str, str] = field(default_factory=dict)
     status: pb.GetStatusResponse = field(default_factory=pb.GetStatusResponse)
+    diagnosis: pb.DiagnoseWorkerResponse = field(default_factory=pb.DiagnoseWorkerResponse)
     chunk: int = 64 * 1024
     slots_used: tuple[int, ...] = (2, 1, 0)
     """What is told of them while the worker is drained."""
@@ -277,6 +278,12 @@ class FakeWorker(WorkerServiceServicer):
         self._enter("ShutDownWorker", request, context)
         for used in self.slots_used:
             yield pb.ShutDownWorkerResponse(slots_used=used)
+
+    def DiagnoseWorker(
+        self, request: pb.DiagnoseWorkerRequest, context: Any
+    ) -> pb.DiagnoseWorkerResponse:
+        self._enter("DiagnoseWorker", request, context)
+        return self.diagnosis
 
     def _enter(self, call: str, request: Any, context: Any) -> Failure | None:
         with self.changed:

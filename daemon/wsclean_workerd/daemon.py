@@ -288,6 +288,7 @@ class Daemon:
             disk=disk,
             mounts=config.job_mounts,
             user=config.user,
+            programs=config.jobs.programs,
         )
 
     # -- connections -------------------------------------------------------------

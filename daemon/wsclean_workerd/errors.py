@@ -117,3 +117,7 @@ class LockTaken(Exception):
 
 class LaunchRefused(Exception):
     """This job could not be handed over although the runtime is there."""
+
+
+class ProgramsMissing(Exception):
+    """Nothing that a job may run is to be found where jobs run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ RUNNERS_CHECK = "setsid --fork true"
 IMAGE = "wsclean-workerd/wsclean:3.7"
 
 SETTINGS = """
-slots = 4
+slots = {slots}
 [docker]
 url = "{url}"
 image = "{image}"
@@ -22,7 +23,7 @@ container = "{name}"
 call_timeout = {call_timeout}
 [jobs]
 run_as = "{run_as}"
-programs = ["sh", "wsclean"]
+programs = {programs}
 kill_grace = 1
 [[mounts]]
 host = "{data}"
@@ -30,19 +31,27 @@ container = "/data"
 """
 
 
+DEFAULTS = {"slots": 4, "programs": '["sh", "wsclean"]'}
+
+
 @dataclass
 class DockerDaemon(DaemonProcess):
-    """A daemon with a container of its own on the engine of the tests."""
+    """A daemon with a container of its own.
+
+    Args:
+        engine: The address of the engine, if it is not that of the tests.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     extra: str = ""
+    engine: str | None = None
 
     @property
     def name(self) -> str:
         return str(self.values["name"])
 
     def write_config(self) -> None:
-        self.settings = SETTINGS.format(**self.values) + self.extra
+        self.settings = SETTINGS.format(**{**DEFAULTS, **self.values}) + self.extra
         super().write_config()
 
     def docker(self, *words: str) -> str:
@@ -52,9 +61,14 @@ class DockerDaemon(DaemonProcess):
             capture_output=True,
             text=True,
             check=True,
+            env=self._environment,
             timeout=DEADLINE,
         )
         return done.stdout.strip()
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **({"DOCKER_HOST": self.engine} if self.engine else {})}
 
     def container(self) -> str:
         """The id of the container that has the name at present."""
@@ -86,6 +100,7 @@ class DockerDaemon(DaemonProcess):
                 ["docker", "rmi", "-f", str(self.values["image"])],
                 capture_output=True,
                 check=False,
+                env=self._environment,
                 timeout=DEADLINE,
             )
 

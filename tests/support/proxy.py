@@ -1,4 +1,4 @@
-"""Stands between the daemon and the engine, to be silent or away on demand."""
+"""Stands between the daemon and the engine, to be silent, away or failing on demand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import contextlib
 import socket
 import threading
 from pathlib import Path
+
+_BODY = b'{"message": "the engine has a bad day"}'
+_ERROR = (
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+)
 
 
 class EngineProxy:
@@ -22,15 +28,24 @@ class EngineProxy:
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
         self._silent = False
+        self._failing = False
         self.asked = threading.Event()
+        self.requests: list[str] = []
+        """The first lines of all that was asked."""
 
     @property
     def url(self) -> str:
         return f"unix://{self.path}"
 
-    def start(self, *, silent: bool = False) -> None:
-        """Take connections; silent ones are never answered."""
+    def start(self, *, silent: bool = False, failing: bool = False) -> None:
+        """Take connections.
+
+        Args:
+            silent: Whether to answer nothing.
+            failing: Whether to answer everything with an error.
+        """
         self._silent = silent
+        self._failing = failing
         self.asked.clear()
         self.path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
@@ -65,14 +80,26 @@ class EngineProxy:
             far = socket.socket(socket.AF_UNIX)
             far.connect(self._engine.removeprefix("unix://"))
             self._open.append(far)
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+            for work in (self._ask, self._answer):
+                threading.Thread(target=work, args=(near, far), daemon=True).start()
 
+    def _ask(self, near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                # Its path begins a request; the body of one may come later.
+                line = data.partition(b"\r\n")[0].decode("latin-1")
+                if line.endswith("HTTP/1.1"):
+                    self.requests.append(line.removesuffix(" HTTP/1.1"))
+                    if self._failing:
+                        near.sendall(_ERROR)
+                        continue
+                if not self._failing:
+                    far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
+    @staticmethod
+    def _answer(near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := far.recv(65536):
+                near.sendall(data)
+            near.shutdown(socket.SHUT_WR)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wsclean_workerd.accounts import is_another
-from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
+from wsclean_workerd.errors import LaunchRefused, ProgramsMissing, RuntimeUnavailable
 from wsclean_workerd.model import Reason, RuntimeCondition
+from wsclean_workerd.runtime import refusals
 from wsclean_workerd.runtime.container import (
     LABEL_INSTANCE,
     LABEL_RECIPE,
@@ -19,6 +21,7 @@ from wsclean_workerd.runtime.container import (
 )
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
 from wsclean_workerd.runtime.launching import kill_command, wrapper_command
+from wsclean_workerd.runtime.losses import Losses
 from wsclean_workerd.runtime.removal import remove_container
 from wsclean_workerd.runtime.retired import RetiredContainers, retired_name
 from wsclean_workerd.runtime.runner import Runners, no_runner
@@ -33,13 +36,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CONFLICT = 409
-_EXEC_FAILED = "OCI runtime exec failed"
+_KILLED = 128
 
-# A wait is renewed now and then so that a connection that died unnoticed is seen.
-_WAIT_SECONDS = 300
-# The jobs notice the death of the container before the engine does.
-_DEATH_SECONDS = 3
+# One whose main process cannot be started ends sooner.
+_END_SECONDS = 1
+# A wait is renewed after so many times what a call may take, so that an engine that has
+# become silent is noticed.
+_WAIT_CALLS = 2
 
 
 class DockerRuntime:
@@ -54,11 +57,12 @@ class DockerRuntime:
         disk: Access to the state disk.
         mounts: The folders for jobs.
         user: Whom jobs run as.
+        programs: The programs that may run: an image without any of them is no use.
     """
 
     kind = "docker"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that makes one container differ, keyword-only
         self,
         *,
         engine: Engine,
@@ -69,6 +73,7 @@ class DockerRuntime:
         disk: Disk,
         mounts: Sequence[Mount],
         user: User,
+        programs: Sequence[str],
     ) -> None:
         self._engine = engine
         self._name = name
@@ -79,9 +84,12 @@ class DockerRuntime:
         self._own = f"{os.geteuid()}:{os.getegid()}"
         self._switches_user = is_another(user)
         self._propagation = "rslave"
-        self._runners = Runners(spool, disk)
+        self._runners = Runners(spool, disk, programs)
         self._container: str | None = None
+        # Whether jobs can have been started in it.
+        self._used = False
         self._retired = RetiredContainers(engine, instance)
+        self._losses = Losses(engine)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -95,7 +103,8 @@ class DockerRuntime:
             await self._retired.find(apart_from=self._container)
             reason = await self._ensure_runner()
         except EngineRefused as error:
-            raise _unavailable(error) from None
+            raise refusals.unavailable(error) from None
+        self._used = True
         return condition if reason is None else replace(condition, reason=reason)
 
     async def _ensure_runner(self) -> Reason | None:
@@ -107,22 +116,41 @@ class DockerRuntime:
 
         try:
             missing = await self._runners.ensure(container, start_script)
+        except ProgramsMissing as error:
+            raise refusals.unsuitable(self._image, f"{error} in it", "PROGRAMS_MISSING") from None
         except RuntimeUnavailable as error:
-            # A container that has just died is found out by the next look at it.
+            await self._check_runs(container)
             return no_runner(str(error))
         except EngineRefused as error:
-            if _EXEC_FAILED not in str(error):
+            await self._check_runs(container)
+            if not refusals.exec_failed(error):
                 raise
-            if container is not None and await self._init_is_gone(container):
+            if container is not None and await self._losses.init_is_gone(container):
                 await self._retire(container)
                 raise RuntimeUnavailable(
                     "CONTAINER_STUCK",
                     f"container {container[:12]} was killed and cannot end, because a process in "
                     "it waits for storage that hangs: another one takes over",
                 ) from None
-            # There is no shell, for example. Each job is told so when its turn comes.
-            return no_runner(str(error))
+            raise refusals.unsuitable(
+                self._image, f"nothing can be started in it: {error}"
+            ) from None
         return no_runner(f"the image lacks {', '.join(missing)}") if missing else None
+
+    async def _check_runs(self, container: str | None) -> None:
+        """See whether the container that has no runner is about to end, and say why."""
+        if container is None:
+            return
+        if not await self._engine.until_stopped(container, at_most=_END_SECONDS):
+            return
+        found = await self._inspect(container)
+        status = _KILLED if found is None else found["State"]["ExitCode"]
+        if status < _KILLED:
+            # It is there to sleep for ever: whoever ends it does so by a signal.
+            raise refusals.unsuitable(
+                self._image, f"`sleep infinity` ended with status {status} in it"
+            )
+        raise RuntimeUnavailable("CONTAINER_GONE", "the container has just ended")
 
     async def lost(self) -> None:
         """Wait until container or runner are gone, or the engine is."""
@@ -140,8 +168,9 @@ class DockerRuntime:
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _stopped(self, container: str) -> None:
+        at_most = math.ceil(_WAIT_CALLS * self._engine.timeout)
         try:
-            while not await self._engine.until_stopped(container, at_most=_WAIT_SECONDS):
+            while not await self._engine.until_stopped(container, at_most=at_most):
                 pass
         except (RuntimeUnavailable, EngineRefused) as error:
             log.debug("stopped watching container %s: %s", container[:12], error)
@@ -155,8 +184,8 @@ class DockerRuntime:
         try:
             await self._execute(job.container, command, user=self._own)
         except EngineRefused as error:
-            refused = _EXEC_FAILED in str(error) and await self._runs(job.container)
-            raise LaunchRefused(str(error)) if refused else _unavailable(error) from None
+            refused = refusals.exec_failed(error) and await self._runs(job.container)
+            raise LaunchRefused(str(error)) if refused else refusals.unavailable(error) from None
 
     def release(self, job: Job, *, reusable: bool) -> None:
         """Take note that the command of a job has ended; see `Runtime.release`."""
@@ -171,7 +200,7 @@ class DockerRuntime:
         try:
             await self._execute(self._container, command, user=self._own)
         except EngineRefused as error:
-            raise _unavailable(error) from None
+            raise refusals.unavailable(error) from None
 
     async def signal(self, job: Job, signal: Signal) -> None:
         """Have the killer run by the runner, or by the engine; see `Runtime.signal`."""
@@ -185,36 +214,16 @@ class DockerRuntime:
             # As the job's own user it can hit nobody else's processes.
             await self._execute(job.container, command, user=f"{user.uid}:{user.gid}")
         except EngineRefused as error:
-            if job.container is not None and await self._init_is_gone(job.container):
+            if job.container is not None and await self._losses.init_is_gone(job.container):
                 # With the main process the kernel has sent KILL to all others.
                 return
-            raise _unavailable(error) from None
+            raise refusals.unavailable(error) from None
 
     async def explain_loss(self, container: str | None) -> Reason:
         """Ask the engine what has become of the container a job was in."""
         if container is None:
             return Reason("PROCESSES_GONE", "its processes ended and left no exit status")
-        short = container[:12]
-        try:
-            stopped = await self._engine.until_stopped(container, at_most=_DEATH_SECONDS)
-            state = (await self._engine.call(lambda it: it.inspect_container(container)))["State"]
-        except EngineRefused as error:
-            if error.not_found:
-                return Reason("CONTAINER_REMOVED", f"its container {short} was removed")
-            return Reason("CONTAINER_UNKNOWN", f"its container {short} is in doubt: {error}")
-        except RuntimeUnavailable as error:
-            return Reason("CONTAINER_UNKNOWN", f"its processes ended with no exit status; {error}")
-        if not stopped:
-            return Reason(
-                "PROCESSES_GONE",
-                "its processes ended and left no exit status: something killed the wrapper, or the "
-                "state disk was full",
-            )
-        memory = ", out of memory" if state.get("OOMKilled") else ""
-        return Reason(
-            "CONTAINER_DIED",
-            f"its container {short} ended with exit status {state.get('ExitCode')}{memory}",
-        )
+        return await self._losses.explain(container)
 
     async def remove(self) -> None:
         """Remove the container; see `Runtime.remove`."""
@@ -244,6 +253,7 @@ class DockerRuntime:
                 found["Id"][:12],
                 found["State"].get("ExitCode"),
             )
+            self._losses.note(found)
             await self._retire(found["Id"])
             return await self._create(await self._recipe())
         return await self._adopt(found, busy=busy)
@@ -257,7 +267,7 @@ class DockerRuntime:
             )
         reason, recipe = await self._difference(found)
         # Only before anything was started in it: later a job could begin just now.
-        if recipe is not None and self._container is None and not busy:
+        if recipe is not None and not self._used and not busy:
             log.info("container %s is outdated: making a new one", container[:12])
             await self._retire(container)
             return await self._create(recipe)
@@ -315,7 +325,7 @@ class DockerRuntime:
             container = await self._run(recipe)
         except EngineRefused as error:
             if "not a shared or slave mount" not in str(error):
-                raise _mount_missing(error) or error from None
+                raise refusals.mount_missing(error) or error from None
             # The host keeps its mounts private (no systemd, or told to). Storage
             # that is mounted anew below a folder is then not seen by the container.
             log.warning("mounts made later will not be seen in the container: %s", error)
@@ -324,6 +334,7 @@ class DockerRuntime:
             container = await self._run(await self._recipe())
         log.info("made container %s (%s) from %s", self._name, container[:12], self._image)
         self._container = container
+        self._used = False
         return RuntimeCondition(ready=True, container=container)
 
     async def _run(self, recipe: ContainerRecipe) -> str:
@@ -357,21 +368,6 @@ class DockerRuntime:
                 return None
             raise
 
-    async def _init_is_gone(self, container: str) -> bool:
-        """Whether a container that the engine says runs has lost its main process.
-
-        The kernel lets that end only after all others, and one may wait for storage.
-        """
-        found = await self._inspect(container)
-        if found is None or not found["State"]["Running"]:
-            return False
-        listed = await self._engine.call(lambda it: it.top(container, "-eo pid,stat"))
-        init = str(found["State"]["Pid"])
-        if any(pid == init and stat[0] not in "ZX" for pid, stat in listed["Processes"]):
-            return False
-        # One that simply ends is about to be known to have ended.
-        return not await self._engine.until_stopped(container, at_most=_DEATH_SECONDS)
-
     async def _runs(self, container: str | None) -> bool:
         found = None if container is None else await self._inspect(container)
         return found is not None and found["State"]["Running"] is True
@@ -385,15 +381,3 @@ class DockerRuntime:
             client.exec_start(created["Id"], detach=True)
 
         await self._engine.call(start)
-
-
-def _mount_missing(error: EngineRefused) -> RuntimeUnavailable | None:
-    if "bind source path does not exist" not in str(error):
-        return None
-    return RuntimeUnavailable("MOUNT_MISSING", f"a mounted folder is not there: {error}")
-
-
-def _unavailable(error: EngineRefused) -> RuntimeUnavailable:
-    if error.not_found or error.status == _CONFLICT or _EXEC_FAILED in str(error):
-        return RuntimeUnavailable("CONTAINER_GONE", f"the container does not run: {error}")
-    return RuntimeUnavailable("ENGINE_ERROR", f"the Docker engine cannot do it: {error}")

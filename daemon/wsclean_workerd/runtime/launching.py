@@ -58,12 +58,13 @@ def wrapper_command(spool: Spool, job: Job) -> list[str]:
     ]
 
 
-def runner_command(spool: Spool, name: str) -> list[str]:
+def runner_command(spool: Spool, name: str, programs: Sequence[str] = ()) -> list[str]:
     """The command that starts the runner, for the daemon's own user.
 
     Args:
         spool: Where its folder is.
         name: The name of its folder.
+        programs: The programs of which it says whether they are there.
     """
     return [
         "/bin/sh",
@@ -71,6 +72,7 @@ def runner_command(spool: Spool, name: str) -> list[str]:
         f"{spool.runner_inside}/{name}",
         spool.jobs_inside,
         spool.runner_inside,
+        *programs,
     ]
 
 

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.alive import AliveWatch
-from wsclean_workerd.errors import RuntimeUnavailable
+from wsclean_workerd.errors import ProgramsMissing, RuntimeUnavailable
 from wsclean_workerd.model import Reason
 from wsclean_workerd.runtime.fifos import make_fifos, open_fifo
 from wsclean_workerd.runtime.launching import mark_entry, runner_command, switch_user
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from wsclean_workerd.disk import Disk
@@ -67,10 +67,12 @@ class Runner:
         spool: Where its folder is made.
         name: The name of the folder, which no other runner has had.
         disk: Access to the state disk.
+        programs: The programs of which it says whether they are there.
     """
 
-    def __init__(self, spool: Spool, name: str, disk: Disk) -> None:
+    def __init__(self, spool: Spool, name: str, disk: Disk, programs: Sequence[str] = ()) -> None:
         self._spool = spool
+        self._programs = programs
         self._name = name
         self._folder = spool.runner_folder / name
         self._disk = disk
@@ -86,6 +88,7 @@ class Runner:
         self._busy: dict[Launch, _Lane] = {}
         self._watch: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
+        self.programs: list[str] = []
 
     async def start(self, start_script: Callable[[list[str]], Awaitable[None]]) -> list[str]:
         """Start the process and wait until it takes requests.
@@ -108,7 +111,7 @@ class Runner:
         self._descriptors += [self._requests, answers]
         self._loop.add_reader(answers, self._read_answers, answers)
         self._watch = asyncio.create_task(self._await_end(alive), name=f"runner {self._name}")
-        await start_script(runner_command(self._spool, self._name))
+        await start_script(runner_command(self._spool, self._name, self._programs))
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 return await self._ready
@@ -236,6 +239,8 @@ class Runner:
 
     def _take_answer(self, words: list[str]) -> None:
         match words:
+            case ["programs", *there]:
+                self.programs = there
             case ["ready", *missing] if not self._ready.done():
                 self._ready.set_result(missing)
             case ["done", token] if token in self._answers:
@@ -250,6 +255,9 @@ class Runner:
             while await watch.news():
                 pass
         self.gone.set()
+        if not self._ready.done():
+            error = RuntimeUnavailable("RUNNER_GONE", "the runner ended before it was ready")
+            self._ready.set_exception(error)
 
 
 class Runners:
@@ -258,11 +266,13 @@ class Runners:
     Args:
         spool: Where their folders are.
         disk: Access to the state disk.
+        programs: Those that jobs may run, if it is to be found out whether any is there.
     """
 
-    def __init__(self, spool: Spool, disk: Disk) -> None:
+    def __init__(self, spool: Spool, disk: Disk, programs: Sequence[str] = ()) -> None:
         self._spool = spool
         self._disk = disk
+        self._programs = programs
         self._current: Runner | None = None
         self._where: str | None = None
         self._swept = False
@@ -315,15 +325,17 @@ class Runners:
 
         Raises:
             RuntimeUnavailable: If it cannot be started.
+            ProgramsMissing: If it has found none of the programs.
         """
         await self._sweep()
         if self._current is not None:
             if self._where == where and not self._current.gone.is_set():
                 return []
             self.drop()
-        runner = Runner(self._spool, os.urandom(6).hex(), self._disk)
+        runner = Runner(self._spool, os.urandom(6).hex(), self._disk, self._programs)
         try:
             missing = await runner.start(start_script)
+            self._check_programs(runner)
         except BaseException:
             runner.close()
             raise
@@ -356,6 +368,10 @@ class Runners:
         if self._current is not None:
             self._current.close()
             self._current = None
+
+    def _check_programs(self, runner: Runner) -> None:
+        if self._programs and not runner.programs:
+            raise ProgramsMissing(f"none of {', '.join(self._programs)} is to be found")
 
     def _runner(self) -> Runner:
         if self._current is None or self._current.gone.is_set():

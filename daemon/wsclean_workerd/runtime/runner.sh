@@ -2,23 +2,25 @@
 # Starts jobs and sends signals to them for the daemon, which asks by FIFO and needs
 # no engine for it.
 #
-#   runner.sh FOLDER JOBS SCRIPTS
+#   runner.sh FOLDER JOBS SCRIPTS [PROGRAM …]
 #
 # FOLDER holds three FIFOs:
 #
 #   requests  what to do, one request in a line:
 #               lane NAME [PREFIX …]        start a lane, whose FIFOs are in a folder NAME
 #               signal TOKEN ID MARK SIGNAL [PREFIX …]
-#   answers   "ready [MISSING …]" once, and "done TOKEN" for each signal sent
+#   answers   "programs [PROGRAM …]" and "ready [MISSING …]" once, and "done TOKEN" for each
+#             signal sent
 #   alive     held open by this process alone: its end-of-file says that it is gone
 #
-# JOBS is the folder of the job folders, SCRIPTS that of this script. It ends when the
-# daemon does; what it has started lives on.
+# JOBS is the folder of the job folders, SCRIPTS that of this script. It says which of the
+# PROGRAMs are there. It ends when the daemon does; what it has started lives on.
 
 folder=$1
 cd -- "$folder" || exit 1
 jobs=$2
 scripts=$3
+shift 3
 
 # Its own streams end in pipes that nobody drains once the engine was restarted.
 exec </dev/null >/dev/null 2>>log
@@ -27,6 +29,12 @@ exec 8<>alive 7>alive 8<&- 6<>answers 8<>requests 5<requests 8<&-
 trap '' PIPE
 # The words of a request are words, not patterns.
 set -f
+
+there=
+for program; do
+    command -v -- "$program" >/dev/null && there="$there $program"
+done
+echo "programs$there" >&6
 
 missing=
 for tool in setpriv grep find cut sort; do

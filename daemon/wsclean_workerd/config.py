@@ -131,6 +131,7 @@ class DockerSection(_Section):
         default=15.0,
         description="How long one call to the engine may take.",
     )
+    memory: Size = Field(default=None, description='What all jobs together may use, or "none".')
 
     @pydantic.field_validator("url")
     @classmethod

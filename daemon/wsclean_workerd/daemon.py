@@ -289,6 +289,7 @@ class Daemon:
             mounts=config.job_mounts,
             user=config.user,
             programs=config.jobs.programs,
+            memory=config.docker.memory,
         )
 
     # -- connections -------------------------------------------------------------

@@ -67,10 +67,12 @@ class JobExited(Event):
     Attributes:
         status: The exit status, 128 + n if signal n ended it.
         started: When it began, if that may not have been told before.
+        out_of_memory: Whether the kernel ended it because memory ran out.
     """
 
     status: int
     started: Instant | None = None
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import os
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ _FIFO_MODE = 0o660
 _SCRIPT_MODE = 0o644
 # Never waits, whatever a job has put there where it can.
 _READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_BLANK_STATUS = b" " * 15 + b"\n"
+_BLANK_STATUS = b" " * 63 + b"\n"
 _BLANK_IDENTITY = b" " * 511 + b"\n"
 
 
@@ -60,11 +60,14 @@ class Look:
             1970 UTC, or None if it did not.
         status: The exit status, or None if there is none yet.
         status_at: When it was written, in seconds since 1970 UTC, or None.
+        oom_kills: How often the kernel had killed a process for lack of memory before
+            the command, and when KILL had ended that; None if it was ended otherwise.
     """
 
     claimed_at: float | None = None
     status: int | None = None
     status_at: float | None = None
+    oom_kills: tuple[int, int] | None = None
 
     @property
     def claimed(self) -> bool:
@@ -150,20 +153,21 @@ class JobFolder:
             return NOTHING
         if not stat.S_ISREG(claim.st_mode):
             return NOTHING
-        status, status_at = self._status()
-        return Look(claimed_at=claim.st_mtime, status=status, status_at=status_at)
+        return self._read_status(Look(claimed_at=claim.st_mtime))
 
-    def _status(self) -> tuple[int, float] | tuple[None, None]:
+    def _read_status(self, look: Look) -> Look:
         try:
             file = os.open(self.path / "exit", _READ_FLAGS)
         except FileNotFoundError:
-            return None, None
+            return look
         try:
-            word = os.read(file, len(_BLANK_STATUS)).split(b"\n")[0].strip()
+            words = os.read(file, len(_BLANK_STATUS)).split(b"\n")[0].split()
             # Blank or damaged after a loss of power is as good as not there.
-            if not word.isdigit():
-                return None, None
-            return int(word), os.fstat(file).st_mtime
+            if not words or not all(word.isdigit() for word in words):
+                return look
+            status, *kills = map(int, words)
+            look = replace(look, status=status, status_at=os.fstat(file).st_mtime)
+            return replace(look, oom_kills=(kills[0], kills[1])) if len(kills) > 1 else look
         finally:
             os.close(file)
 

@@ -39,6 +39,7 @@ from wsclean_workerd.events import (
     StartJob,
     Timer,
 )
+from wsclean_workerd.failures import failure
 from wsclean_workerd.model import ENDED, Instant, Job, JobState, Patience, Reason, Stop
 
 if TYPE_CHECKING:
@@ -193,31 +194,11 @@ def _exit(job: Job, event: JobExited, patience: Patience) -> Step:
     if event.status == 0:
         state, reason = JobState.SUCCEEDED, Reason("SUCCEEDED", "ended with exit status 0")
     else:
-        state, reason = JobState.FAILED, _failure(job, event.status)
+        state, reason = JobState.FAILED, failure(job, event)
     return _end(_exited(job, event), event.at, state, reason, lingering=True), [
         *_disarm(Timer.START, Timer.RUN),
         ArmTimer(Timer.LINGER, event.at.boot + patience.grace),
     ]
-
-
-_SIGNALLED = 128
-_NOT_EXECUTABLE = 126
-_NOT_FOUND = 127
-_LAST_SIGNAL = 64
-
-
-def _failure(job: Job, status: int) -> Reason:
-    program = job.order.command[0]
-    if status == _NOT_FOUND:
-        return Reason("PROGRAM_NOT_FOUND", f"{program} is not to be found where jobs run")
-    if status == _NOT_EXECUTABLE:
-        return Reason(
-            "PROGRAM_NOT_STARTED",
-            f"{program} could not be started, the end of stderr says why",
-        )
-    if _SIGNALLED < status <= _SIGNALLED + _LAST_SIGNAL:
-        return Reason("SIGNALLED", f"{program} was ended by signal {status - _SIGNALLED}")
-    return Reason("EXIT_STATUS", f"{program} ended with exit status {status}")
 
 
 def _vanish(job: Job, event: JobGone, _patience: Patience) -> Step:

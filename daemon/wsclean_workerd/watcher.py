@@ -12,10 +12,13 @@ from wsclean_workerd import clock
 from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.events import Event, JobExited, JobGone, JobStarted
 from wsclean_workerd.model import Instant, Reason
+from wsclean_workerd.oom import OomKills
 from wsclean_workerd.spool import NOTHING
 from wsclean_workerd.tasks import complain, pauses
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wsclean_workerd.disk import Disk
     from wsclean_workerd.events import Tell
     from wsclean_workerd.model import Job, Launch
@@ -80,6 +83,8 @@ class Watcher:
         self._guard = guard
         self._tell = tell
         self._watches: dict[Launch, _Watch] = {}
+        self._oom_kills = OomKills()
+        self._outlived: set[Launch] = set()
 
     def watch(self, job: Job, alive: int | None = None) -> None:
         """Watch a start of a job from now on, if it is not watched yet.
@@ -108,6 +113,10 @@ class Watcher:
         """Take note that a start was handed over and should happen from now on."""
         if watch := self._watches.get(launch):
             watch.handed_over = asyncio.get_running_loop().time()
+
+    def host_restarted(self, jobs: Iterable[Job]) -> None:
+        """Take note that the processes of some jobs have ended with the host."""
+        self._outlived = {job.last_launch for job in jobs}
 
     def overdue(self, seconds: float) -> list[Job]:
         """The jobs that were handed over so many seconds ago and have not begun."""
@@ -206,7 +215,10 @@ class Watcher:
             watch.over = True
             watch.unguard()
             watch.begun = True
-            return [JobExited(_instant(job, look.status_at), look.status, started)]
+            memory = look.oom_kills is not None and self._oom_kills.explain(
+                job.container, look.status_at, *look.oom_kills
+            )
+            return [JobExited(_instant(job, look.status_at), look.status, started, memory)]
         if watch.begun:
             return []
         watch.begun = True
@@ -219,7 +231,9 @@ class Watcher:
         watch.guard.add_done_callback(complain)
 
     async def _gone(self, job: Job, look: Look) -> JobGone:
-        if look.status is None:
+        if look.status is None and job.last_launch in self._outlived:
+            reason = Reason("HOST_RESTARTED", "the host was restarted before it had ended")
+        elif look.status is None:
             self._runtime.release(job, reusable=False)
             reason = await self._runtime.explain_loss(job.container)
         else:

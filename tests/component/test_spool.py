@@ -101,12 +101,34 @@ def test_of_many_that_want_a_start_one_gets_it(spool: Spool, folder: JobFolder) 
         (folder.path / "stdout").unlink()
 
 
-@pytest.mark.parametrize("content", ["", "\0\0", "x"])
+@pytest.mark.parametrize("content", ["", "\0\0", "x", "137 x"])
 def test_a_damaged_exit_status_is_none(spool: Spool, folder: JobFolder, content: str) -> None:
     run(spool, folder, "exit 0")
     (folder.path / "exit").write_text(content)
     look = folder.look(1)
     assert (look.claimed, look.status) == (True, None)
+
+
+@pytest.mark.parametrize(("content", "kills"), [("137 3 5\n", (3, 5)), ("137 \n", None)])
+def test_what_the_kernel_has_killed_is_read_with_the_status(
+    spool: Spool, folder: JobFolder, content: str, kills: tuple[int, int] | None
+) -> None:
+    run(spool, folder, "exit 0")
+    (folder.path / "exit").write_text(content)
+    look = folder.look(1)
+    assert (look.status, look.oom_kills) == (137, kills)
+
+
+def test_the_kernels_kills_are_counted_when_kill_has_ended_a_job_and_only_then(
+    spool: Spool, folder: JobFolder
+) -> None:
+    run(spool, folder, "exit 1")
+    assert folder.look(1).oom_kills is None
+    folder.remove()
+    run(spool, folder, "kill -KILL $$")
+    kills = folder.look(1).oom_kills
+    assert kills is not None
+    assert kills[0] == kills[1]
 
 
 def test_a_start_can_be_claimed_before_its_folder_is_made(spool: Spool, folder: JobFolder) -> None:

@@ -21,6 +21,7 @@ url = "{url}"
 image = "{image}"
 container = "{name}"
 call_timeout = {call_timeout}
+memory = "{memory}"
 [jobs]
 run_as = "{run_as}"
 programs = {programs}
@@ -31,7 +32,7 @@ container = "/data"
 """
 
 
-DEFAULTS = {"slots": 4, "programs": '["sh", "wsclean"]'}
+DEFAULTS = {"slots": 4, "memory": "none", "programs": '["sh", "wsclean"]'}
 
 
 @dataclass

@@ -136,6 +136,8 @@ VALID: list[tuple[str, str, object]] = [
     ("docker.image", '"registry.example:5000/wsclean@sha256:00"', ...),
     ("docker.container", '"Ws_clean.worker-2"', "Ws_clean.worker-2"),
     ("docker.call_timeout", '"1.5s"', 1.5),
+    ("docker.memory", '"64GiB"', 64 * 2**30),
+    ("docker.memory", '"none"', None),
     ("socket.group", '"radio"', "radio"),
     ("socket.group", '"4711"', "4711"),
     ("socket.mode", '"0600"', 0o600),
@@ -181,6 +183,7 @@ INVALID: list[tuple[str, str, str]] = [
     ("docker.container", '"a b"', "expected letters, digits"),
     ("docker.container", '"a/b"', "expected letters, digits"),
     ("docker.call_timeout", '"none"', DURATION),
+    ("docker.memory", '"64GB"', 'a text such as "100MiB"'),
     ("docker.call_timeout", "0", "expected greater than 0, got 0"),
     ("socket.group", '"astro"', "expected a group of this host, got"),
     ("socket.group", "970", "expected a valid string, got 970"),
@@ -353,7 +356,10 @@ def test_every_problem_has_a_line(refuse: Refusal) -> None:
         ),
         # A key of another section is a typo of none of this one.
         ("[socket]\nslots = 1\n", "socket.slots: unknown key, expected one of group, mode"),
-        ("[docker]\nxyz = 1\n", "unknown key, expected one of call_timeout, container, image, url"),
+        (
+            "[docker]\nxyz = 1\n",
+            "unknown key, expected one of call_timeout, container, image, memory, url",
+        ),
         (
             "xyz = 1\n",
             "xyz: unknown key, expected one of docker, history, jobs, log_level, mounts, runtime",

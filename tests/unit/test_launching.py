@@ -133,5 +133,13 @@ def test_what_makes_another_container_has_another_fingerprint(change: dict[str, 
     assert replace(RECIPE, **change).fingerprint() != RECIPE.fingerprint()  # type: ignore[arg-type]
 
 
+def test_a_limit_of_memory_makes_another_container_and_none_makes_none() -> None:
+    limited = replace(RECIPE, memory=2**30)
+    assert limited.fingerprint() != RECIPE.fingerprint()
+    host = limited.body()["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (2**30, 2**30)
+    assert "Memory" not in RECIPE.body()["HostConfig"]
+
+
 def test_how_mounts_are_passed_on_makes_no_other_container() -> None:
     assert replace(RECIPE, propagation="rprivate").fingerprint() == RECIPE.fingerprint()

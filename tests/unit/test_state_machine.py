@@ -108,6 +108,13 @@ def test_the_exit_status_decides(status: int, state: JobState, code: str) -> Non
     assert job.reason.code == code
 
 
+def test_a_job_that_the_kernel_killed_for_lack_of_memory_says_so() -> None:
+    job, _ = play(running(), JobExited(at(9), 137, out_of_memory=True))
+    assert (job.state, job.exit_status) == (JobState.FAILED, 137)
+    assert job.reason is not None
+    assert job.reason.code == "OOM_KILLED"
+
+
 def test_a_slot_is_free_when_the_last_process_is_gone() -> None:
     job, _ = play(running(), JobExited(at(9), 0))
     assert job.on_slot

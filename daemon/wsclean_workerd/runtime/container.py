@@ -36,6 +36,7 @@ class ContainerRecipe:
         propagation: How mounts made below a folder later are passed on.
         user: "uid:gid" of the main process and the wrappers.
         switches_user: Whether jobs run as another user than that.
+        memory: How much memory all jobs together may use, in bytes, or None.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ContainerRecipe:
     propagation: str
     user: str
     switches_user: bool
+    memory: int | None = None
 
     def body(self) -> dict[str, Any]:
         """The body of the engine's request to create it."""
@@ -88,6 +90,7 @@ class ContainerRecipe:
                 # The daemon alone decides what runs after the container has died.
                 "RestartPolicy": {"Name": "no"},
                 "LogConfig": {"Type": "none"},
+                **self._limits(),
                 "Mounts": [
                     self._bind(self.spool, SPOOL_INSIDE, read_only=False),
                     *(
@@ -97,6 +100,13 @@ class ContainerRecipe:
                 ],
             },
         }
+
+    def _limits(self) -> dict[str, Any]:
+        # Nothing where there is none, so that a container of before is as good.
+        if self.memory is None:
+            return {}
+        # The same for memory and swap together: no swap.
+        return {"Memory": self.memory, "MemorySwap": self.memory}
 
     def _bind(self, source: str, target: str, *, read_only: bool) -> dict[str, Any]:
         return {

@@ -58,6 +58,7 @@ class DockerRuntime:
         mounts: The folders for jobs.
         user: Whom jobs run as.
         programs: The programs that may run: an image without any of them is no use.
+        memory: How much memory all jobs together may use, in bytes, or None.
     """
 
     kind = "docker"
@@ -74,6 +75,7 @@ class DockerRuntime:
         mounts: Sequence[Mount],
         user: User,
         programs: Sequence[str],
+        memory: int | None,
     ) -> None:
         self._engine = engine
         self._name = name
@@ -81,6 +83,7 @@ class DockerRuntime:
         self._instance = instance
         self._spool = spool
         self._mounts = mounts
+        self._memory = memory
         self._own = f"{os.geteuid()}:{os.getegid()}"
         self._switches_user = is_another(user)
         self._propagation = "rslave"
@@ -318,6 +321,7 @@ class DockerRuntime:
             propagation=self._propagation,
             user=self._own,
             switches_user=self._switches_user,
+            memory=self._memory,
         )
 
     async def _create(self, recipe: ContainerRecipe) -> RuntimeCondition:

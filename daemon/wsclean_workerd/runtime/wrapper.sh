@@ -10,6 +10,9 @@
 # this runs as. LANE is a folder with three FIFOs: from `jobs` come lines "ID LAUNCH" until
 # the daemon is gone.
 #
+# A status of 137 is followed by two counts of the kernel's kills (count_oom_kills), before the
+# job and after it.
+#
 # Only shell built-ins where possible, since each program that is started costs half a
 # millisecond. So a process that is the right user already (become.sh) waits in each lane:
 # it reads from `go` the folders of jobs, and writes their statuses to `said`.
@@ -55,11 +58,29 @@ run() {
         become "$1"
         # What started the job was killed.
         [ -n "$status" ] || exit 1
+        if [ "$status" = 137 ]; then
+            # By KILL, which the kernel sends too, and tells nobody.
+            before=$kills
+            count_oom_kills
+            status="137 $before $kills"
+        fi
         echo "$status" 1<>exit
         echo exited >&9
     fi
     exec 9>&-
     return $claimed
+}
+
+# count_oom_kills: how often the kernel has killed a process here because memory ran out.
+count_oom_kills() {
+    kills=0
+    # Of cgroup v2 and v1, in a container its own.
+    for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+        [ -r "$file" ] || continue
+        while read -r name value; do
+            [ "$name" != oom_kill ] || kills=$value
+        done <"$file"
+    done
 }
 
 spawner=
@@ -97,6 +118,7 @@ become() {
     fi
 }
 
+count_oom_kills
 if [ "$lane" = - ]; then
     run "$jobs/$id" "$launch"
     exit 0

@@ -25,7 +25,7 @@ from wsclean_workerd.runtime.launching import MARK, mark_value
 from wsclean_workerd.tasks import complain, pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from wsclean_workerd.disk import Disk
     from wsclean_workerd.events import Tell
@@ -130,6 +130,10 @@ class Attendant:
         """Watch the processes of a job from now on, if they are not watched yet."""
         if job.last_launch not in self._claimed:
             self._watcher.watch(job)
+
+    def host_restarted(self, jobs: Iterable[Job]) -> None:
+        """Take note that the processes of some jobs have ended with the host."""
+        self._watcher.host_restarted(jobs)
 
     def signal(self, job: Job, signal: Signal) -> None:
         """Send a signal to every process of the job, KILL until it could be sent."""

@@ -23,7 +23,9 @@ _LEVELS = {
 
 
 def found(counts: Mapping[JobState, int], number: int) -> None:
-    """There are jobs of before."""
+    """There are so many jobs of before, if any."""
+    if not number:
+        return
     states = ", ".join(f"{count} {state.name}" for state, count in counts.items()) or "none"
     log.info("%d jobs of before: %s", number, states)
 

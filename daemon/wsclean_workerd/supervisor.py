@@ -104,6 +104,7 @@ class Supervisor:
         now = clock.now()
         if rebooted:
             jobs = [rebase(job, now) for job in jobs]
+            attendant.host_restarted(jobs)
             await asyncio.gather(*(self._journal.update(job) for job in jobs))
             await self._journal.remember_boot(boot_id)
         for job in jobs:
@@ -114,8 +115,7 @@ class Supervisor:
         for job in list(self._jobs.values()):
             for instruction in recover(job, now, self._patience):
                 self._carry_out(job, instruction)
-        if jobs:
-            job_log.found(self.counts(), len(jobs))
+        job_log.found(self.counts(), len(jobs))
 
     async def close(self) -> None:
         """Accept nothing any more and let go of everything; whatever runs goes on."""

@@ -96,6 +96,12 @@ MUTATIONS = [
         "event.at, state, reason, lingering=False)",
     ),
     Mutation(
+        "a_slot_is_held_while_processes_live",
+        "state_machine.py",
+        "return replace(ended, lingering=True), [*disarm, linger]",
+        "return ended, [*disarm, linger]",
+    ),
+    Mutation(
         "no_more_jobs_start_than_there_are_slots",
         "scheduler.py",
         "while taken + len(chosen) < slots",
@@ -209,6 +215,12 @@ MUTATIONS = [
         "        case Timer.GRACE:\n            return job, [SignalJob(Signal.KILL)]",
         "        case Timer.GRACE:\n            return job, [SignalJob(Signal.KILL), "
         "ArmTimer(Timer.KILL, event.at.boot + patience.kill)]",
+    ),
+    Mutation(
+        "something_moves_every_job_on",
+        "state_machine.py",
+        "return replace(ended, lingering=True), [*disarm, linger]",
+        "return replace(ended, lingering=True), disarm",
     ),
     Mutation(
         "something_moves_every_job_on",

@@ -292,6 +292,7 @@ class Attendant:
                 break
         if signal is Signal.KILL:
             self._tell(job.id, KillDelivered(clock.now()))
+            self._watcher.killed(job.last_launch)
 
     def _signalled(self, job_id: JobId, signal: Signal, task: asyncio.Task[None]) -> None:
         del self._signals[job_id, signal]

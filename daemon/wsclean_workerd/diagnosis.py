@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.model import Mount, Reason, RuntimeCondition, User
 
-TOOLS = ("sh", "setsid", "grep", "find", "cut", "sort")
+TOOLS = ("sh", "setsid", "grep", "find")
 """What jobs are started, found and ended with."""
 
 USER_SWITCH = "setpriv"
@@ -177,7 +177,13 @@ def judge_runtime(condition: RuntimeCondition, container: str) -> Finding:
 
 
 def judge_programs(
-    seen: Seen, *, tools: Sequence[str], programs: Sequence[str], chosen: bool, where: str
+    seen: Seen,
+    *,
+    tools: Sequence[str],
+    programs: Sequence[str],
+    chosen: bool,
+    where: str,
+    spare: bool,
 ) -> Finding:
     """Judge whether all programs are there.
 
@@ -187,18 +193,19 @@ def judge_programs(
         programs: What may be run.
         chosen: Whether somebody has configured these; otherwise one of them is enough.
         where: Where they are looked for.
+        spare: Whether there are slower ways to start and end jobs.
     """
     if not seen.complete:
         return _programs_unseen(seen, where)
     lacking = [each for each in (*tools, *programs) if f"has {each}" not in seen.lines]
     if not lacking:
         return Finding("programs", Verdict.OK, f"{where} has {', '.join(programs)}")
-    needed = [each for each in tools if each in lacking]
+    needed = [each for each in tools if each in lacking and not spare]
     wanted = [each for each in programs if each in lacking]
     mend = f"add {', '.join(lacking)} to {where}"
     if wanted:
         mend += f", or take {', '.join(wanted)} out of jobs.programs"
-    grave = needed or chosen or len(wanted) == len(programs)
+    grave = needed or (wanted and chosen) or len(wanted) == len(programs)
     verdict = Verdict.PROBLEM if grave else Verdict.WARNING
     return Finding("programs", verdict, f"{where} lacks {', '.join(lacking)}", mend)
 

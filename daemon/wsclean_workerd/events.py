@@ -87,6 +87,17 @@ class JobGone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StatusLost(Event):
+    """Nobody is left to write the exit status, but processes of the job are.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchFailed(Event):
     """The job was not started and this start never will be.
 

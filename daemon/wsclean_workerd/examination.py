@@ -65,7 +65,7 @@ class Examiner:
         self._storage = storage
         self._condition = condition
         self._refusing = refusing
-        self._looks = Looks(spool, disk, runtime)
+        self._looks = Looks(spool, disk, runtime, config().user)
         # Threads and a deadline of its own: jobs do not wait for it, nor it for them.
         timeout = min(config().docker.call_timeout, _ENGINE_SECONDS)
         docker = config().runtime == "docker"
@@ -154,6 +154,7 @@ class Examiner:
             programs=jobs.programs,
             chosen="programs" in jobs.model_fields_set,
             where="this host" if self._engine is None else self._config().docker.image,
+            spare=self._engine is not None,
         )
 
     async def _mount(self, mount: Mount, condition: RuntimeCondition) -> Finding:
@@ -162,9 +163,7 @@ class Examiner:
         seen = Seen()
         # What is known to hang is not touched once more.
         if hung is None:
-            command = functools.partial(
-                look_at_mount_command, self._spool, mount=mount.container, user=user
-            )
+            command = functools.partial(look_at_mount_command, self._spool, mount=mount.container)
             seen = await self._look(mount.container, command, condition)
         return diagnosis.judge_mount(mount, seen, user=user, hung=hung)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsclean_workerd.disk import Disk
+    from wsclean_workerd.model import User
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import Spool
 
@@ -35,12 +36,14 @@ class Looks:
         spool: Where the FIFOs are.
         disk: Access to the state disk.
         runtime: What starts the script.
+        user: Whom jobs run as, and so does whoever looks.
     """
 
-    def __init__(self, spool: Spool, disk: Disk, runtime: Runtime) -> None:
+    def __init__(self, spool: Spool, disk: Disk, runtime: Runtime, user: User) -> None:
         self._spool = spool
         self._disk = disk
         self._runtime = runtime
+        self._user = user
         self._stuck: dict[str, _Answers] = {}
 
     async def look(self, subject: str, command: Callable[[str], list[str]], within: float) -> Seen:
@@ -75,9 +78,9 @@ class Looks:
 
     async def _look(self, subject: str, command: list[str], folder: Path, within: float) -> Seen:
         deadline = asyncio.get_running_loop().time() + within - _MARGIN_SECONDS
-        answers = _Answers(await self._disk.open(_prepare, folder))
+        answers = _Answers(await self._disk.open(_prepare, folder, self._user))
         try:
-            await self._runtime.start_aside(command)
+            await self._runtime.start_aside(command, self._user)
             # A moment before the time is up, so that what was said is known.
             await wait(answers.ended, max(0, deadline - asyncio.get_running_loop().time()))
             # Whoever has begun holds what is in it.
@@ -133,11 +136,11 @@ class _Answers:
             self.close()
 
 
-def _prepare(folder: Path) -> int:
-    make_fifos(folder, "answers")
+def _prepare(folder: Path, user: User) -> int:
+    make_fifos(folder, "answers", user=user)
     return open_fifo(folder / "answers", os.O_RDONLY)
 
 
 def _remove(folder: Path) -> None:
-    # What is left is removed when there is a new runner.
+    # What is left is removed when the daemon is started.
     shutil.rmtree(folder, ignore_errors=True)

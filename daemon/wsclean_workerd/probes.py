@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wsclean_workerd.alive import AliveWatch
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
-from wsclean_workerd.runtime.fifos import make_fifos, open_fifo
+from wsclean_workerd.runtime.fifos import close_all, make_fifos, open_fifos
 from wsclean_workerd.runtime.launching import probe_command
 from wsclean_workerd.tasks import complain, pauses
 
@@ -164,12 +164,13 @@ class _Probe:
         """Have a probe until it is gone."""
         around = self._around
         folder = around.spool.runner_folder / f"probe-{os.urandom(6).hex()}"
-        requests, answers = await around.disk.acquire(_close, _prepare, folder)
+        opening = around.disk.acquire(close_all, _prepare, folder, around.user)
+        requests, answers = await opening
         try:
             with AliveWatch(answers) as watch:
                 watch.begin(begun=False)
-                command = probe_command(around.spool, folder.name, self._mount, around.user)
-                await around.runtime.start_aside(command)
+                command = probe_command(around.spool, folder.name, self._mount)
+                await around.runtime.start_aside(command, around.user)
                 await self._hello(watch)
                 self._requests = requests
                 self.ask()
@@ -219,17 +220,7 @@ class _Probe:
                 timer.cancel()
 
 
-def _prepare(folder: Path) -> tuple[int, int]:
+def _prepare(folder: Path, user: User) -> tuple[int, ...]:
     """Make the FIFOs of a probe; return the ends of the daemon."""
-    make_fifos(folder, "requests", "answers")
-    requests = open_fifo(folder / "requests", os.O_RDWR)
-    try:
-        return requests, open_fifo(folder / "answers", os.O_RDONLY)
-    except OSError:
-        os.close(requests)
-        raise
-
-
-def _close(descriptors: tuple[int, int]) -> None:
-    for each in descriptors:
-        os.close(each)
+    make_fifos(folder, "requests", "answers", user=user)
+    return open_fifos(folder, ("requests", os.O_RDWR), ("answers", os.O_RDONLY))

@@ -7,7 +7,8 @@
 * `alive`: a FIFO that every process of the job holds open; its end-of-file says
   that all of them are gone,
 * `claim-N`: whether start number N happened, made once by daemon or wrapper,
-* `exit`: the exit status, which only the wrapper writes,
+* `exit`: the exit status, which only the wrapper writes, and "alone" behind it if nothing
+  can be left of the job,
 * `wrapper`: which process the wrapper is, so that it is spared when the job is killed.
 
 The last two are filled with blanks in advance and written in place, so that a full disk
@@ -21,10 +22,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 RUNNER = "runner.sh"
 WRAPPER = "wrapper.sh"
-_BECOMER = "become.sh"
+BECOMER = "become.sh"
 KILLER = "kill.sh"
 PROBE = "probe.sh"
 LOOK = "look.sh"
@@ -47,6 +49,8 @@ _FIFO_MODE = 0o660
 _SCRIPT_MODE = 0o644
 # Never waits, whatever a job has put there where it can.
 _READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+# What wrapper.sh writes.
+_EXIT = re.compile(rb"(\d+)( alone)?(?: oom (\d+) (\d+))?")
 _BLANK_STATUS = b" " * 63 + b"\n"
 _BLANK_IDENTITY = b" " * 511 + b"\n"
 
@@ -60,6 +64,7 @@ class Look:
             1970 UTC, or None if it did not.
         status: The exit status, or None if there is none yet.
         status_at: When it was written, in seconds since 1970 UTC, or None.
+        alone: Whether it is certain that nothing of the job outlived its main process.
         oom_kills: How often the kernel had killed a process for lack of memory before
             the command, and when KILL had ended that; None if it was ended otherwise.
     """
@@ -67,6 +72,7 @@ class Look:
     claimed_at: float | None = None
     status: int | None = None
     status_at: float | None = None
+    alone: bool = False
     oom_kills: tuple[int, int] | None = None
 
     @property
@@ -153,21 +159,25 @@ class JobFolder:
             return NOTHING
         if not stat.S_ISREG(claim.st_mode):
             return NOTHING
-        return self._read_status(Look(claimed_at=claim.st_mtime))
+        line, written_at = self._exit()
+        # Blank or damaged after a loss of power is as good as not there.
+        if not (found := _EXIT.fullmatch(line)):
+            return Look(claim.st_mtime)
+        status, alone, before, after = found.groups()
+        kills = None if before is None else (int(before), int(after))
+        return Look(
+            claim.st_mtime, int(status), written_at, alone=alone is not None, oom_kills=kills
+        )
 
-    def _read_status(self, look: Look) -> Look:
+    def _exit(self) -> tuple[bytes, float]:
+        """The line in `exit`, and when it was written."""
         try:
             file = os.open(self.path / "exit", _READ_FLAGS)
         except FileNotFoundError:
-            return look
+            return b"", 0.0
         try:
-            words = os.read(file, len(_BLANK_STATUS)).split(b"\n")[0].split()
-            # Blank or damaged after a loss of power is as good as not there.
-            if not words or not all(word.isdigit() for word in words):
-                return look
-            status, *kills = map(int, words)
-            look = replace(look, status=status, status_at=os.fstat(file).st_mtime)
-            return replace(look, oom_kills=(kills[0], kills[1])) if len(kills) > 1 else look
+            line = os.read(file, len(_BLANK_STATUS)).split(b"\n")[0]
+            return line.strip(), os.fstat(file).st_mtime
         finally:
             os.close(file)
 
@@ -235,13 +245,18 @@ class Spool:
     def prepare(self) -> None:
         """Make the folders and put the current scripts into them.
 
+        What earlier daemons left there is removed: whatever still used it has it open.
+
         Raises:
             OSError: If the disk does not take it.
         """
         for folder in (self.path, self.path / "jobs", self.path / "runner"):
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             folder.chmod(_FOLDER_MODE)
-        for name in (RUNNER, WRAPPER, _BECOMER, KILLER, PROBE, LOOK):
+        for entry in self.runner_folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+        for name in (RUNNER, WRAPPER, BECOMER, KILLER, PROBE, LOOK):
             self._install(name)
 
     def _install(self, name: str) -> None:

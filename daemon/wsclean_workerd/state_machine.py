@@ -8,8 +8,8 @@ The rules:
   when its last process is gone, which may be later (`lingering`).
 * A job that was told to end (`stop`) ends in the state that it was told to end
   in, whatever status its command leaves.
-* Nothing is called LOST because it cannot be asked: only because the last process
-  went without leaving a status, or because KILL was delivered and did not help.
+* Nothing is called LOST because it cannot be asked: only because whoever would have
+  left a status went without it, or because KILL was delivered and did not help.
 
 Nothing here does I/O or looks at a clock.
 """
@@ -37,6 +37,7 @@ from wsclean_workerd.events import (
     Signal,
     SignalJob,
     StartJob,
+    StatusLost,
     Timer,
 )
 from wsclean_workerd.failures import failure
@@ -201,7 +202,7 @@ def _exit(job: Job, event: JobExited, patience: Patience) -> Step:
     ]
 
 
-def _vanish(job: Job, event: JobGone, _patience: Patience) -> Step:
+def _vanish(job: Job, event: JobGone | StatusLost, _patience: Patience) -> Step:
     ended = _end(job, event.at, JobState.LOST, event.reason, lingering=False)
     return ended, _disarm(*Timer)
 
@@ -262,8 +263,15 @@ def _never_ran(job: Job, event: LaunchFailed, patience: Patience) -> Step:
     return _vanish_stopping(job, event, patience)
 
 
-def _vanish_stopping(job: Job, event: JobGone | LaunchFailed, _patience: Patience) -> Step:
+def _vanish_stopping(job: Job, event: Event, _patience: Patience) -> Step:
     return _stopped(job, event.at, lingering=False), _disarm(*Timer)
+
+
+def _lose_status(job: Job, event: StatusLost, patience: Patience) -> Step:
+    vanish = _vanish if job.stop is None else _vanish_stopping
+    ended, disarm = vanish(job, event, patience)
+    linger = ArmTimer(Timer.LINGER, event.at.boot + patience.grace)
+    return replace(ended, lingering=True), [*disarm, linger]
 
 
 def _stopping_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
@@ -341,12 +349,14 @@ _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.STARTING, JobStarted): _to(_start, _S.RUNNING),
     (_S.STARTING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
     (_S.STARTING, JobGone): _to(_vanish, _S.LOST),
+    (_S.STARTING, StatusLost): _to(_lose_status, _S.LOST),
     (_S.STARTING, LaunchFailed): _to(_launch_failed, _S.STARTING, _S.QUEUED, _S.FAILED),
     (_S.STARTING, CancelRequested): _to(_cancel_starting, _S.STOPPING),
     (_S.STARTING, DeadlinePassed): _to(_start_deadline, _S.STARTING),
     (_S.RUNNING, JobStarted): _to(_still_running, _S.RUNNING),
     (_S.RUNNING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
     (_S.RUNNING, JobGone): _to(_vanish, _S.LOST),
+    (_S.RUNNING, StatusLost): _to(_lose_status, _S.LOST),
     (_S.RUNNING, LaunchFailed): _to(_ignore, _S.RUNNING),
     (_S.RUNNING, CancelRequested): _to(_cancel_live, _S.STOPPING),
     (_S.RUNNING, DeadlinePassed): _to(_run_deadline, _S.RUNNING, _S.STOPPING),
@@ -355,6 +365,7 @@ _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.STOPPING, JobStarted): _to(_start_stopping, _S.STOPPING),
     (_S.STOPPING, JobExited): _to(_exit_stopping, *_TOLD),
     (_S.STOPPING, JobGone): _to(_vanish_stopping, *_TOLD),
+    (_S.STOPPING, StatusLost): _to(_lose_status, *_TOLD),
     (_S.STOPPING, LaunchFailed): _to(_never_ran, _S.STOPPING, *_TOLD),
     (_S.STOPPING, CancelRequested): _to(_ignore, _S.STOPPING),
     (_S.STOPPING, KillDelivered): _to(_await_kill, _S.STOPPING),
@@ -365,6 +376,7 @@ _OVER: Mapping[type[Event], Callable[[Job, Any, Patience], Step]] = {
     JobStarted: _ignore,
     JobExited: _ignore,
     JobGone: _gone,
+    StatusLost: _ignore,
     LaunchFailed: _never_there,
     CancelRequested: _ignore,
     OutputExceeded: _ignore,

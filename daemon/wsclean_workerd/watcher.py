@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wsclean_workerd import clock
 from wsclean_workerd.alive import AliveWatch
-from wsclean_workerd.events import Event, JobExited, JobGone, JobStarted
+from wsclean_workerd.errors import RuntimeUnavailable
+from wsclean_workerd.events import Event, JobExited, JobGone, JobStarted, StatusLost
 from wsclean_workerd.model import Instant, Reason
 from wsclean_workerd.oom import OomKills
 from wsclean_workerd.spool import NOTHING
@@ -42,6 +43,7 @@ class _Watch:
         begun: Whether its claim has been seen.
         over: Whether its exit status has been told.
         guard: What looks after its output.
+        killed: Set when KILL was sent to its processes.
     """
 
     job: Job
@@ -50,6 +52,7 @@ class _Watch:
     begun: bool = False
     over: bool = False
     guard: asyncio.Task[None] | None = None
+    killed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def unguard(self) -> None:
         """Look after its output no longer."""
@@ -127,6 +130,11 @@ class Watcher:
             if not each.begun and each.handed_over is not None and each.handed_over <= limit
         ]
 
+    def killed(self, launch: Launch) -> None:
+        """Take note that KILL was sent to all processes of a start that could be found."""
+        if watch := self._watches.get(launch):
+            watch.killed.set()
+
     def stop(self, launch: Launch) -> None:
         """Watch a start no longer."""
         watch = self._watches.get(launch)
@@ -157,6 +165,7 @@ class Watcher:
                 # A wrapper came, found the start claimed by somebody else, and went.
             except FileNotFoundError as error:
                 reason = Reason("FOLDER_GONE", f"its folder is not there any more: {error}")
+                await self._until_nothing_left(watch, reason)
                 self._tell(job.id, JobGone(clock.now(), reason))
                 return
             except Exception as error:  # noqa: BLE001 - not being able to ask is no answer
@@ -184,7 +193,7 @@ class Watcher:
             self._tell(job.id, *news)
         if not look.claimed and job.started is None:
             return False
-        self._tell(job.id, *news, await self._gone(job, look))
+        await self._tell_gone(watch, look, news)
         return True
 
     @staticmethod
@@ -230,15 +239,54 @@ class Watcher:
         watch.guard = asyncio.create_task(guarding, name=f"output of job {watch.job.id}")
         watch.guard.add_done_callback(complain)
 
-    async def _gone(self, job: Job, look: Look) -> JobGone:
-        if look.status is None and job.last_launch in self._outlived:
+    async def _tell_gone(self, watch: _Watch, look: Look, news: list[Event]) -> None:
+        """Tell that nothing of a job is left once that is certain, and its end before."""
+        job = watch.job
+        outlived = job.last_launch in self._outlived
+        # Nothing outlives the host.
+        alone = look.alone or outlived
+        if not alone:
+            self._tell(job.id, *news)
+            news = []
+        if look.status is None and outlived:
             reason = Reason("HOST_RESTARTED", "the host was restarted before it had ended")
         elif look.status is None:
             self._runtime.release(job, reusable=False)
             reason = await self._runtime.explain_loss(job.container)
         else:
             reason = Reason("PROCESSES_GONE", "all its processes have ended")
-        return JobGone(clock.now(), reason)
+        if not alone:
+            await self._until_nothing_left(watch, reason)
+        self._tell(job.id, *news, JobGone(clock.now(), reason))
+
+    async def _until_nothing_left(self, watch: _Watch, reason: Reason) -> None:
+        """Wait for processes of a job that do not hold the FIFO: nobody tells of their end.
+
+        They are looked for now and after each KILL.
+        """
+        job = watch.job
+        watch.killed.clear()
+        while await self._any_left(job):
+            log.info("job %s has left processes", job.id, extra={"job": job.id})
+            if not watch.over:
+                self._tell(job.id, StatusLost(clock.now(), reason))
+            await watch.killed.wait()
+            watch.killed.clear()
+
+    async def _any_left(self, job: Job) -> bool:
+        """Search for processes of a job, again and again until somebody can be asked."""
+        for pause in pauses():
+            try:
+                return await self._runtime.search(job)
+            except RuntimeUnavailable as error:
+                log.warning(
+                    "cannot search for processes of job %s: %s",
+                    job.id,
+                    error,
+                    extra={"job": job.id},
+                )
+            await asyncio.sleep(pause)
+        raise AssertionError("the pauses have no end")
 
     def _ended(self, launch: Launch, fresh: AliveWatch | None, task: asyncio.Task[None]) -> None:
         self._watches.pop(launch).unguard()

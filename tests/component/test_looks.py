@@ -18,7 +18,7 @@ from wsclean_workerd.disk import Disk
 from wsclean_workerd.errors import RuntimeUnavailable
 from wsclean_workerd.examination import Examiner
 from wsclean_workerd.looks import Looks
-from wsclean_workerd.model import RuntimeCondition
+from wsclean_workerd.model import RuntimeCondition, User
 from wsclean_workerd.runtime import Runtime
 from wsclean_workerd.spool import Spool
 from wsclean_workerd.storage import Storage
@@ -44,7 +44,8 @@ class ScriptedRuntime:
         self.begun: list[list[str]] = []
         self.held: list[int] = []
 
-    async def start_aside(self, command: list[str]) -> None:
+    async def start_aside(self, command: list[str], user: User) -> None:
+        assert user.uid == os.geteuid()
         self.begun.append(command)
         if self.trouble is not None:
             raise self.trouble
@@ -83,7 +84,8 @@ def runtime(spool: Spool) -> Iterator[ScriptedRuntime]:
 
 @pytest.fixture
 async def looks(spool: Spool, disk: Disk, runtime: ScriptedRuntime) -> AsyncIterator[Looks]:
-    looks = Looks(spool, disk, cast("Runtime", runtime))
+    user = User(uid=os.geteuid(), gid=os.getegid())
+    looks = Looks(spool, disk, cast("Runtime", runtime), user)
     yield looks
     looks.close()
 
@@ -134,8 +136,8 @@ async def test_what_says_nothing_is_forgotten(looks: Looks, runtime: ScriptedRun
 async def test_a_start_that_hangs_is_given_up(
     looks: Looks, runtime: ScriptedRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(command: list[str]) -> None:
-        del command
+    async def never(command: list[str], user: User) -> None:
+        del command, user
         await asyncio.Event().wait()
 
     monkeypatch.setattr(runtime, "start_aside", never)

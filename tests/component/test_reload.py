@@ -45,6 +45,8 @@ def test_limits_hold_for_what_comes_and_not_for_what_runs(daemon: DaemonProcess)
     with daemon.client() as client:
         writing = "until [ -e end ]; do head -c 10000 /dev/zero; sleep 0.05; done"
         old = daemon.begin(client, writing)
+        # It is looked after from then on.
+        until(old.refresh, lambda found: found.state is JobState.RUNNING)
         told = reload(
             daemon, ("kill_grace = 0.5", "kill_grace = 0.5\nrun_timeout = 1\noutput_limit = 50000")
         )

@@ -74,6 +74,21 @@ def test_a_runner_that_stands_still_is_given_up(daemon: DaemonProcess) -> None:
             os.kill(before, signal.SIGKILL)
 
 
+def test_a_signal_that_a_runner_takes_and_does_not_send_is_sent_without_it(
+    idle_daemon: DaemonProcess,
+) -> None:
+    idle_daemon.settings = idle_daemon.settings.replace("kill_grace = 0.5", "kill_grace = 60")
+    idle_daemon.start()
+    with idle_daemon.client() as client:
+        job = idle_daemon.begin(client, "trap 'exit 9' TERM; while :; do sleep 0.1; done")
+        standing = runner(idle_daemon)
+        os.kill(standing, signal.SIGSTOP)
+        job.cancel()
+        os.kill(standing, signal.SIGKILL)
+        # Long before it would have been given up for not answering.
+        assert job.wait(10).exit_status == 9
+
+
 def test_a_lane_that_is_killed_loses_the_job_that_it_ran_and_no_other(
     daemon: DaemonProcess,
 ) -> None:

@@ -15,23 +15,26 @@ SCRIPTS = Path(str(resources.files("wsclean_workerd.runtime")))
 
 
 @pytest.mark.parametrize(
-    ("script", "fifos", "arguments"),
+    ("script", "fifos"),
     [
-        ("runner.sh", ("requests", "answers", "alive"), ["jobs", str(SCRIPTS)]),
-        ("wrapper.sh", ("jobs", "go", "said"), ["jobs"]),
-        ("probe.sh", ("requests", "answers"), ["/"]),
-        ("look.sh", ("answers",), ["mount", "/"]),
-        ("look.sh", ("answers",), ["programs", "sh"]),
+        ("runner.sh {} jobs {scripts} 0", ("requests", "answers", "alive")),
+        ("wrapper.sh lane jobs {}", ("jobs", "go", "said")),
+        ("wrapper.sh pair jobs 1 1 {}", ("joined", "go", "said")),
+        ("become.sh pair {}", ("joined", "go", "said")),
+        ("probe.sh {} /", ("requests", "answers")),
+        ("look.sh {} mount /", ("answers",)),
+        ("look.sh {} programs 1 sh", ("answers",)),
     ],
 )
 def test_what_is_started_by_a_daemon_that_has_died_ends(
-    tmp_path: Path, script: str, fifos: tuple[str, ...], arguments: list[str]
+    tmp_path: Path, script: str, fifos: tuple[str, ...]
 ) -> None:
     folder = tmp_path / "fifos"
     make_fifos(folder, *fifos)
+    name, *arguments = script.format(folder, scripts=SCRIPTS).split()
     # Nobody holds the other ends.
     subprocess.run(
-        ["sh", SCRIPTS / script, folder, *arguments],
+        ["sh", SCRIPTS / name, *arguments],
         stdin=subprocess.DEVNULL,
         check=False,
         timeout=DEADLINE,

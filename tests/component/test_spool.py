@@ -37,7 +37,14 @@ def folder(spool: Spool) -> JobFolder:
 
 def wrapper(spool: Spool, folder: JobFolder, launch: int = 1) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        ["sh", spool.script_inside(WRAPPER), "-", folder.path.parent, folder.path.name, str(launch)]
+        [
+            "sh",
+            spool.script_inside(WRAPPER),
+            "one",
+            folder.path.parent,
+            folder.path.name,
+            str(launch),
+        ]
     )
 
 
@@ -101,7 +108,7 @@ def test_of_many_that_want_a_start_one_gets_it(spool: Spool, folder: JobFolder) 
         (folder.path / "stdout").unlink()
 
 
-@pytest.mark.parametrize("content", ["", "\0\0", "x", "137 x"])
+@pytest.mark.parametrize("content", ["", "\0\0", "x", "137 x", "137 oom 3", "0 alone x"])
 def test_a_damaged_exit_status_is_none(spool: Spool, folder: JobFolder, content: str) -> None:
     run(spool, folder, "exit 0")
     (folder.path / "exit").write_text(content)
@@ -109,14 +116,17 @@ def test_a_damaged_exit_status_is_none(spool: Spool, folder: JobFolder, content:
     assert (look.claimed, look.status) == (True, None)
 
 
-@pytest.mark.parametrize(("content", "kills"), [("137 3 5\n", (3, 5)), ("137 \n", None)])
+@pytest.mark.parametrize(
+    ("content", "kills"),
+    [("137 oom 3 5\n", (3, 5)), ("137 alone oom 3 5  \n", (3, 5)), ("137 \n", None)],
+)
 def test_what_the_kernel_has_killed_is_read_with_the_status(
     spool: Spool, folder: JobFolder, content: str, kills: tuple[int, int] | None
 ) -> None:
     run(spool, folder, "exit 0")
     (folder.path / "exit").write_text(content)
     look = folder.look(1)
-    assert (look.status, look.oom_kills) == (137, kills)
+    assert (look.status, look.oom_kills, look.alone) == (137, kills, "alone" in content)
 
 
 def test_the_kernels_kills_are_counted_when_kill_has_ended_a_job_and_only_then(

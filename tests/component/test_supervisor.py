@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 from support.daemon import DEADLINE
 from support.faults import AWAY, FaultyRuntime
 from support.jobs import make_job
+from support.strays import STRAY, lives
 from wsclean_workerd import clock, supervisor
 from wsclean_workerd.admission import Admission
 from wsclean_workerd.announcer import Announcer
@@ -94,6 +97,15 @@ class Parts:
 
     def output(self, job: Job) -> str:
         return (self.spool.job(job.id).path / "stdout").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def reaper() -> Iterator[None]:
+    """Has this process get what loses its parent, as the main one of a container does."""
+    prctl, set_child_subreaper = ctypes.CDLL(None).prctl, 36
+    assert prctl(set_child_subreaper, 1, 0, 0, 0) == 0
+    yield
+    assert prctl(set_child_subreaper, 0, 0, 0, 0) == 0
 
 
 @pytest.fixture
@@ -600,7 +612,8 @@ async def test_whoever_gets_a_slot_is_written_together_with_the_end_that_freed_i
     monkeypatch.setattr(JournalDb, "commit", note_commit)
     await asyncio.to_thread((parts.folder / "gate").write_text, "on\n")
     await parts.ended(second)
-    assert [(first.id, JobState.SUCCEEDED), (second.id, JobState.STARTING)] in batches
+    changes = ((first.id, JobState.SUCCEEDED), (second.id, JobState.STARTING))
+    assert changes in [pair for batch in batches for pair in pairwise(batch)]
 
 
 @pytest.fixture
@@ -691,3 +704,22 @@ async def test_a_job_that_is_cancelled_while_its_start_is_refused_never_runs(
     assert defects(caplog)
     await parts.supervisor.cancel(first.id, CANCEL)
     await parts.ended(first)
+
+
+async def gone(parts: Parts, job: Job) -> Job:
+    return await parts.until(job, lambda news: news.state.ended and not news.lingering)
+
+
+async def test_what_a_job_leaves_is_searched_for_at_its_end_and_after_kill(parts: Parts) -> None:
+    # On a host any other process may raise a false alarm, unlike in a container.
+    stray = await gone(parts, await parts.submit(STRAY))
+    assert [each for each in parts.runtime.searched if each == stray.id] == [stray.id, stray.id]
+
+
+async def test_who_cannot_be_asked_for_strays_is_asked_again(parts: Parts) -> None:
+    parts.runtime.searches = [AWAY, AWAY]
+    job = await parts.until(await parts.submit(STRAY), lambda news: news.state.ended)
+    assert (job.state, job.lingering) == (JobState.SUCCEEDED, True)
+    await gone(parts, job)
+    assert not lives(parts.folder)
+    assert parts.runtime.searches == []

@@ -57,6 +57,7 @@ def idle_daemon(engine_url: str) -> Iterator[DockerDaemon]:
                 "image": IMAGE,
                 "name": f"ww-test-{uuid.uuid4().hex[:8]}",
                 "call_timeout": 15,
+                "slots": 4,
                 "run_as": "0:0",
                 "data": folder / "data",
             },

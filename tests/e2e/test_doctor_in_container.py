@@ -94,9 +94,16 @@ def test_an_image_without_a_shell_is_told(idle_daemon: DockerDaemon) -> None:
         check=True,
         capture_output=True,
     )
-    idle_daemon.start()
-    found = findings(idle_daemon, status=1)["programs"]
-    assert (found["verdict"], found["found"]) == ("problem", f"{image} lacks sh")
+    idle_daemon.start(ready=False)
+    with idle_daemon.client() as client:
+        until(
+            lambda: client.status().runtime.condition,
+            lambda found: found is not None and found.code == "IMAGE_UNSUITABLE",
+        )
+    found = findings(idle_daemon, status=1)
+    assert found["container"]["verdict"] == "problem"
+    assert image in found["container"]["found"]
+    assert found["programs"]["verdict"] == "unknown"
 
 
 def test_a_mount_that_the_account_cannot_enter_is_told(idle_daemon: DockerDaemon) -> None:

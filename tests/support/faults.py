@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wsclean_workerd.errors import RuntimeUnavailable
 from wsclean_workerd.events import Signal
-from wsclean_workerd.model import Job, Reason, RuntimeCondition
+from wsclean_workerd.model import Job, JobId, Reason, RuntimeCondition, User
 from wsclean_workerd.runtime.native import NativeRuntime
 
 AWAY = RuntimeUnavailable("ENGINE_UNREACHABLE", "the engine is away")
@@ -25,6 +25,8 @@ class FaultyRuntime:
             "slow" to raise one when it is released, or "hand over".
         released: Set to release slow launches.
         signals: Errors to raise by the next signals.
+        searches: Errors to raise by the next searches.
+        searched: The jobs whose processes were searched for.
         ensures: Errors to raise by the next calls to make it ready.
         breaks: Set to lose the container.
         ensured: How often it was made ready.
@@ -33,6 +35,8 @@ class FaultyRuntime:
     real: NativeRuntime
     launches: list[Exception | str] = field(default_factory=list)
     signals: list[Exception] = field(default_factory=list)
+    searches: list[Exception] = field(default_factory=list)
+    searched: list[JobId] = field(default_factory=list)
     ensures: list[Exception] = field(default_factory=list)
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,13 +87,19 @@ class FaultyRuntime:
     def suspect(self) -> None:
         self.real.suspect()
 
-    async def start_aside(self, command: list[str]) -> None:
-        await self.real.start_aside(command)
+    async def start_aside(self, command: list[str], user: User) -> None:
+        await self.real.start_aside(command, user)
 
     async def signal(self, job: Job, signal: Signal) -> None:
         if self.signals:
             raise self.signals.pop(0)
         await self.real.signal(job, signal)
+
+    async def search(self, job: Job) -> bool:
+        self.searched.append(job.id)
+        if self.searches:
+            raise self.searches.pop(0)
+        return await self.real.search(job)
 
     async def explain_loss(self, container: str | None) -> Reason:
         return Reason("CONTAINER_DIED", f"{container} died")

@@ -279,7 +279,7 @@ class Invariants:
                 assert any(kill + PATIENCE.kill <= ended for kill in processes.kills), job
             else:
                 assert Claimant.WRAPPER in processes.claims.values(), job
-                assert (processes.status, processes.alive) == (None, False), job
+                assert (processes.status, processes.held) == (None, False), job
 
     def something_moves_every_job_on(self) -> None:
         """What is not over and does not wait in the queue has a watch or a timer, or both."""

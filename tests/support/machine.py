@@ -32,6 +32,7 @@ from wsclean_workerd.events import (
     Signal,
     SignalJob,
     StartJob,
+    StatusLost,
     Timer,
 )
 from wsclean_workerd.model import Instant, Job, JobId, JobState, Mount, Patience, Reason
@@ -122,6 +123,7 @@ class Daemon:
         starts: What is being handed to the engine.
         resolves: What is being claimed.
         watches: The starts that are watched and the events that were told of them.
+        found_left: The starts of which a search has found something since the last KILL.
         claimed: The starts that the daemon knows to be its own.
         signals: What is being sent.
         news: What has happened and was not told yet.
@@ -146,6 +148,7 @@ class Daemon:
     starts: list[Start] = field(default_factory=list)
     resolves: list[Resolve] = field(default_factory=list)
     watches: dict[Launch, set[type[Event]]] = field(default_factory=dict)
+    found_left: set[Launch] = field(default_factory=set)
     claimed: set[Launch] = field(default_factory=set)
     signals: list[tuple[JobId, Signal]] = field(default_factory=list)
     news: list[tuple[JobId, Event]] = field(default_factory=list)
@@ -329,6 +332,7 @@ class Daemon:
         self.signals.remove(signal)
         if signal[1] is Signal.KILL:
             self.host.processes[signal[0]].receive_kill(self.host.now)
+            self.found_left = {each for each in self.found_left if each[0] != signal[0]}
             self.news.append((signal[0], KillDelivered(self.host.instant())))
 
     def tell(self, news: tuple[JobId, Event]) -> None:
@@ -347,6 +351,10 @@ class Daemon:
         self.watches[launch].add(type(event))
         if isinstance(event, JobGone):
             del self.watches[launch]
+        elif isinstance(event, StatusLost):
+            self.found_left.add(launch)
+            if self.host.processes[launch[0]].status is not None:
+                return
         self._tell(launch[0], event)
 
     def _next(self, launch: Launch) -> Event | None:
@@ -358,8 +366,10 @@ class Daemon:
             return JobExited(self.host.instant(processes.exited), processes.status, begun)
         if processes.status is None and JobStarted not in told:
             return JobStarted(self.host.instant(processes.begun))
-        if processes.alive:
+        if processes.held or launch in self.found_left:
             return None
+        if processes.strays:
+            return StatusLost(self.host.instant(), VANISHED)
         lost = processes.status is None
         return JobGone(self.host.instant(), VANISHED if lost else PROCESSES_GONE)
 
@@ -394,6 +404,7 @@ class Daemon:
         self._begin()
         self.stalled = 0
         self.claimed.clear()
+        self.found_left.clear()
         for memory in (self.writes, self.timers, self.watches):
             memory.clear()
         for things in (self.passed, self.starts, self.resolves, self.signals):

@@ -36,6 +36,7 @@ class Processes:
         wrapper: Whether the wrapper is alive.
         command: Whether the command is.
         escapees: Whether something that the command left behind is.
+        strays: Whether something is that has let go of the FIFO, too.
         stuck: Whether all of them wait in the kernel and nothing ends them.
         kills: When KILL was delivered.
     """
@@ -49,13 +50,19 @@ class Processes:
     wrapper: bool = False
     command: bool = False
     escapees: bool = False
+    strays: bool = False
     stuck: bool = False
     kills: list[float] = field(default_factory=list)
 
     @property
-    def alive(self) -> bool:
+    def held(self) -> bool:
         """Whether anything holds the FIFO of the job."""
         return self.wrapper or self.command or self.escapees
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is any process of the job."""
+        return self.held or self.strays
 
     def claim(self, launch: int, claimant: Claimant) -> bool:
         """Claim a start, unless somebody has; return whether it is the claimant's."""
@@ -70,24 +77,27 @@ class Processes:
             self.begun = now
             self.wrapper = self.command = True
 
-    def exit(self, status: int, now: float, *, leaving: bool = False) -> None:
+    def exit(
+        self, status: int, now: float, *, leaving: bool = False, straying: bool = False
+    ) -> None:
         """End the command, which may leave processes behind."""
         self.command = False
         self.escapees = self.escapees or leaving
+        self.strays = self.strays or straying
         if self.wrapper:
             self.status, self.exited = status, now
             self.wrapper = False
 
     def vanish(self) -> None:
         """End everything with nobody left to write a status."""
-        self.wrapper = self.command = self.escapees = self.stuck = False
+        self.wrapper = self.command = self.escapees = self.strays = self.stuck = False
 
     def receive_kill(self, now: float) -> None:
         """End what KILL ends: all but the wrapper, which writes the status and goes."""
         self.kills.append(now)
         if self.stuck:
             return
-        self.escapees = False
+        self.escapees = self.strays = False
         if self.command:
             self.exit(KILLED, now)
 

@@ -117,7 +117,7 @@ def test_what_runs_is_ok() -> None:
     assert judge_runtime(RuntimeCondition(ready=False), "").verdict is PROBLEM
 
 
-def programs(*lacking: str, chosen: bool = True) -> Finding:
+def programs(*lacking: str, chosen: bool = True, spare: bool = False) -> Finding:
     wanted = [*TOOLS, "wsclean", "taql"]
     lines = [f"has {each}" for each in wanted if each not in lacking]
     return judge_programs(
@@ -126,6 +126,7 @@ def programs(*lacking: str, chosen: bool = True) -> Finding:
         programs=["wsclean", "taql"],
         chosen=chosen,
         where="a:1",
+        spare=spare,
     )
 
 
@@ -146,6 +147,12 @@ def test_what_the_daemon_needs_has_to_be_there() -> None:
     assert (found.verdict, found.mend) == (PROBLEM, "add setsid to a:1")
 
 
+def test_what_there_is_a_slower_way_without_may_be_missing() -> None:
+    found = programs("setsid", spare=True)
+    assert (found.verdict, found.mend) == (WARNING, "add setsid to a:1")
+    assert programs("setsid", "taql", spare=True).verdict is PROBLEM
+
+
 @pytest.mark.parametrize(
     ("unseen", "verdict", "words"),
     [
@@ -155,7 +162,9 @@ def test_what_the_daemon_needs_has_to_be_there() -> None:
     ],
 )
 def test_programs_that_could_not_be_looked_for(unseen: Seen, verdict: Verdict, words: str) -> None:
-    found = judge_programs(unseen, tools=TOOLS, programs=["w"], chosen=True, where="a:1")
+    found = judge_programs(
+        unseen, tools=TOOLS, programs=["w"], chosen=True, where="a:1", spare=True
+    )
     assert found.verdict is verdict
     assert words in found.found
 

@@ -28,6 +28,7 @@ from wsclean_workerd.events import (
     Signal,
     SignalJob,
     StartJob,
+    StatusLost,
     Timer,
 )
 from wsclean_workerd.model import ENDED, Job, JobState, Patience, Reason
@@ -136,6 +137,28 @@ def test_what_outlives_its_command_is_killed_after_the_grace_period() -> None:
 def test_a_job_whose_processes_vanish_is_lost_for_that_reason() -> None:
     job, _ = play(running(), JobGone(at(9), VANISHED))
     assert (job.state, job.reason, job.on_slot) == (JobState.LOST, VANISHED, False)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_outlives_the_status_it_might_have_had_is_lost_and_killed(begun: bool) -> None:
+    job = running() if begun else play(make_job(), JobChosen(at(1), "c1"))[0]
+    job, instructions = play(job, StatusLost(at(9), VANISHED))
+    assert (job.state, job.reason, job.on_slot) == (JobState.LOST, VANISHED, True)
+    assert timers(instructions) == {Timer.LINGER: at(9).boot + 10}
+    assert {DisarmTimer(Timer.START), DisarmTimer(Timer.RUN)} <= set(instructions)
+    assert play(job, StatusLost(at(10), VANISHED)) == (job, [])
+    _, instructions = play(job, DeadlinePassed(at(19), Timer.LINGER))
+    assert instructions == [SignalJob(Signal.KILL)]
+    job, _ = play(job, JobGone(at(20), VANISHED))
+    assert (job.state, job.on_slot) == (JobState.LOST, False)
+
+
+def test_what_was_told_to_end_ends_as_it_was_told_though_something_is_left() -> None:
+    job, _ = play(running(), CancelRequested(at(5), CANCEL))
+    job, instructions = play(job, StatusLost(at(6), VANISHED))
+    assert (job.state, job.reason, job.on_slot) == (JobState.CANCELLED, CANCEL, True)
+    assert timers(instructions) == {Timer.LINGER: at(6).boot + 10}
+    assert {DisarmTimer(Timer.GRACE), DisarmTimer(Timer.KILL)} <= set(instructions)
 
 
 def test_cancelling_ends_with_term_then_kill() -> None:
@@ -330,6 +353,7 @@ EVENTS = st.one_of(
     st.builds(JobStarted, st.just(at(0))),
     st.builds(JobExited, st.just(at(0)), st.sampled_from([0, 1, 127, 137])),
     st.builds(JobGone, st.just(at(0)), st.just(VANISHED)),
+    st.builds(StatusLost, st.just(at(0)), st.just(VANISHED)),
     st.builds(LaunchFailed, st.just(at(0)), st.just(AWAY), st.booleans(), st.integers(1, 3)),
     st.builds(CancelRequested, st.just(at(0)), st.just(CANCEL)),
     st.builds(KillDelivered, st.just(at(0))),

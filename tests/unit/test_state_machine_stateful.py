@@ -193,10 +193,12 @@ class JobsOfAHost(RuleBasedStateMachine):
         self.wrapper_comes(*pick(data, self.coming()))
 
     @precondition(lambda self: self.with_command())
-    @rule(data=st.data(), status=STATUSES, leaving=st.booleans())
-    def a_command_exits(self, data: st.DataObject, status: int, leaving: bool) -> None:
+    @rule(data=st.data(), status=STATUSES, leaving=st.booleans(), straying=st.booleans())
+    def a_command_exits(
+        self, data: st.DataObject, status: int, leaving: bool, straying: bool
+    ) -> None:
         processes = pick(data, self.with_command())
-        processes.exit(status, self.host.now, leaving=leaving)
+        processes.exit(status, self.host.now, leaving=leaving, straying=straying)
 
     @precondition(lambda self: self.with_command())
     @rule(data=st.data())

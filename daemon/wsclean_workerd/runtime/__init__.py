@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wsclean_workerd.events import Signal
-    from wsclean_workerd.model import Job, Reason, RuntimeCondition
+    from wsclean_workerd.model import Job, Reason, RuntimeCondition, User
 
 
 class Runtime(Protocol):
@@ -72,8 +72,13 @@ class Runtime(Protocol):
         """Take note that starts that were handed over do not happen."""
         ...
 
-    async def start_aside(self, command: list[str]) -> None:
+    async def start_aside(self, command: list[str], user: User) -> None:
         """Start a command of the daemon's own where jobs run, and do not wait for it.
+
+        Args:
+            command: The command. If it is not started as the user, then as the daemon's own,
+                with the words behind it that turn into the user.
+            user: Whom it is for.
 
         Raises:
             RuntimeUnavailable: If it cannot be started at present.
@@ -86,6 +91,14 @@ class Runtime(Protocol):
 
         Raises:
             RuntimeUnavailable: If it could not be sent.
+        """
+        ...
+
+    async def search(self, job: Job) -> bool:
+        """Whether any process of a job is left, of one whose `alive` nobody holds.
+
+        Raises:
+            RuntimeUnavailable: If nobody can be asked at present.
         """
         ...
 

@@ -19,12 +19,22 @@ from wsclean_workerd.runtime.container import (
     TEMPORARY_INSIDE,
     ContainerRecipe,
 )
+from wsclean_workerd.runtime.containers import Containers
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
-from wsclean_workerd.runtime.launching import kill_command, wrapper_command
+from wsclean_workerd.runtime.execs import Execs
+from wsclean_workerd.runtime.launching import (
+    FIND,
+    NONE_LEFT,
+    found_any,
+    kill_command,
+    signalled,
+    switch_user,
+    wrapper_command,
+)
 from wsclean_workerd.runtime.losses import Losses
 from wsclean_workerd.runtime.removal import remove_container
 from wsclean_workerd.runtime.retired import RetiredContainers, retired_name
-from wsclean_workerd.runtime.runner import Runners, no_runner
+from wsclean_workerd.runtime.runners import NO_SESSION, NO_SWITCH, Runners, lacking, no_runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,10 +97,14 @@ class DockerRuntime:
         self._own = f"{os.geteuid()}:{os.getegid()}"
         self._switches_user = is_another(user)
         self._propagation = "rslave"
-        self._runners = Runners(spool, disk, programs)
+        self._runners = Runners(spool, disk, user, programs)
+        self._execs = Execs(engine, spool, disk)
+        self._containers = Containers(engine)
         self._container: str | None = None
         # Whether jobs can have been started in it.
         self._used = False
+        # Whether nothing in the image turns the daemon's user into the jobs'.
+        self._apart = False
         self._retired = RetiredContainers(engine, instance)
         self._losses = Losses(engine)
 
@@ -115,7 +129,7 @@ class DockerRuntime:
         container = self._container
 
         async def start_script(command: list[str]) -> None:
-            await self._execute(container, command, user=self._own)
+            await self._execs.run(container, command, None)
 
         try:
             missing = await self._runners.ensure(container, start_script)
@@ -138,7 +152,14 @@ class DockerRuntime:
             raise refusals.unsuitable(
                 self._image, f"nothing can be started in it: {error}"
             ) from None
-        return no_runner(f"the image lacks {', '.join(missing)}") if missing else None
+        self._apart = not {NO_SWITCH, NO_SESSION}.isdisjoint(missing)
+        if not missing:
+            return None
+        alone = self._apart and self._switches_user
+        return no_runner(
+            f"the image lacks {lacking(missing)}",
+            ", and have no supplementary groups" if alone else "",
+        )
 
     async def _check_runs(self, container: str | None) -> None:
         """See whether the container that has no runner is about to end, and say why."""
@@ -146,7 +167,7 @@ class DockerRuntime:
             return
         if not await self._engine.until_stopped(container, at_most=_END_SECONDS):
             return
-        found = await self._inspect(container)
+        found = await self._containers.inspect(container)
         status = _KILLED if found is None else found["State"]["ExitCode"]
         if status < _KILLED:
             # It is there to sleep for ever: whoever ends it does so by a signal.
@@ -183,11 +204,17 @@ class DockerRuntime:
         # A job belongs to the container that it was given, and so does a runner.
         if job.container == self._container and await self._runners.launch(job):
             return
-        command = wrapper_command(self._spool, job)
         try:
-            await self._execute(job.container, command, user=self._own)
+            if self._apart:
+                await self._execs.launch_pair(job)
+            else:
+                await self._execs.run(job.container, wrapper_command(self._spool, job), None)
+        except LaunchRefused:
+            if await self._containers.runs(job.container):
+                raise
+            raise RuntimeUnavailable("CONTAINER_GONE", "the container does not run") from None
         except EngineRefused as error:
-            refused = refusals.exec_failed(error) and await self._runs(job.container)
+            refused = refusals.exec_failed(error) and await self._containers.runs(job.container)
             raise LaunchRefused(str(error)) if refused else refusals.unavailable(error) from None
 
     def release(self, job: Job, *, reusable: bool) -> None:
@@ -198,28 +225,43 @@ class DockerRuntime:
         """Take note that starts do not happen; see `Runtime.suspect`."""
         self._runners.give_up()
 
-    async def start_aside(self, command: list[str]) -> None:
+    async def start_aside(self, command: list[str], user: User) -> None:
         """Start a command of the daemon's own in the container; see `Runtime.start_aside`."""
         try:
-            await self._execute(self._container, command, user=self._own)
+            if self._apart:
+                await self._execs.run(self._container, command, user)
+            else:
+                await self._execs.run(self._container, [*command, *switch_user(user)], None)
         except EngineRefused as error:
             raise refusals.unavailable(error) from None
 
     async def signal(self, job: Job, signal: Signal) -> None:
         """Have the killer run by the runner, or by the engine; see `Runtime.signal`."""
-        if job.container == self._container and await self._runners.signal(
-            self._instance, job, signal
-        ):
-            return
-        user = job.order.user
-        command = kill_command(self._spool, self._instance, job, signal)
+        # NONE_LEFT if the container has ended, and all in it.
+        if (status := await self._ask(job, signal.value)) != NONE_LEFT:
+            signalled(status)
+
+    async def search(self, job: Job) -> bool:
+        """Have the killer look, run by the runner or the engine; see `Runtime.search`."""
+        return found_any(await self._ask(job, FIND))
+
+    async def _ask(self, job: Job, verb: str) -> int:
+        """Run the killer and return its exit status."""
+        container = job.container
+        if container is not None and container == self._container:
+            status = await self._runners.ask(self._instance, job, verb)
+            if status is not None:
+                return status
+
+        def command(answer: str) -> list[str]:
+            return kill_command(self._spool, self._instance, job, verb, answer)
+
         try:
             # As the job's own user it can hit nobody else's processes.
-            await self._execute(job.container, command, user=f"{user.uid}:{user.gid}")
+            return await self._execs.ask(container, command, job.order.user)
         except EngineRefused as error:
-            if job.container is not None and await self._losses.init_is_gone(job.container):
-                # With the main process the kernel has sent KILL to all others.
-                return
+            if container is not None and await self._losses.is_over(container):
+                return NONE_LEFT
             raise refusals.unavailable(error) from None
 
     async def explain_loss(self, container: str | None) -> Reason:
@@ -241,7 +283,7 @@ class DockerRuntime:
     # -- the container -----------------------------------------------------------
 
     async def _ensure(self, *, busy: bool) -> RuntimeCondition:
-        found = await self._inspect(self._name)
+        found = await self._containers.inspect(self._name)
         if found is None:
             return await self._create(await self._recipe())
         if found["Config"]["Labels"].get(LABEL_INSTANCE) != self._instance:
@@ -356,32 +398,10 @@ class DockerRuntime:
         Removing one whose storage hangs can take for ever; a new container does not
         wait for it.
         """
-        found = await self._inspect(container)
+        found = await self._containers.inspect(container)
         if found is None:
             return
         retired: str = found["Id"]
         new_name = retired_name(self._name, retired)
         await self._engine.call(lambda client: client.rename(retired, new_name))
         self._retired.remove(retired)
-
-    async def _inspect(self, container: str) -> Any:
-        try:
-            return await self._engine.call(lambda client: client.inspect_container(container))
-        except EngineRefused as error:
-            if error.not_found:
-                return None
-            raise
-
-    async def _runs(self, container: str | None) -> bool:
-        found = None if container is None else await self._inspect(container)
-        return found is not None and found["State"]["Running"] is True
-
-    async def _execute(self, container: str | None, command: list[str], *, user: str) -> None:
-        if container is None:
-            raise RuntimeUnavailable("NO_CONTAINER", "there is no container")
-
-        def start(client: Any) -> None:
-            created = client.exec_create(container, command, stdout=False, stderr=False, user=user)
-            client.exec_start(created["Id"], detach=True)
-
-        await self._engine.call(start)

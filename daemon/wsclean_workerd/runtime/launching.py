@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.accounts import is_another
-from wsclean_workerd.spool import KILLER, LOOK, PROBE, RUNNER, WRAPPER
+from wsclean_workerd.errors import RuntimeUnavailable
+from wsclean_workerd.spool import BECOMER, KILLER, LOOK, PROBE, RUNNER, WRAPPER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsclean_workerd.events import Signal
     from wsclean_workerd.model import Job, User
     from wsclean_workerd.spool import Spool
 
 MARK = "WSCLEAN_WORKERD_MARK"
 """The environment variable by which the processes of a job are found."""
+
+FIND = "FIND"
+"""What `kill.sh` is told instead of a signal if it is only to look."""
+
+SOME_LEFT = 0
+NONE_LEFT = 3
+"""How `kill.sh` ends if it was told to look."""
 
 
 def mark_value(instance: str, job: Job) -> str:
@@ -47,23 +54,39 @@ def wrapper_command(spool: Spool, job: Job) -> list[str]:
         spool: Where its folder is.
         job: The job.
     """
-    return [
-        "/bin/sh",
-        spool.script_inside(WRAPPER),
-        "-",
-        spool.jobs_inside,
-        str(job.id),
-        str(job.launch),
-        *switch_user(job.order.user),
-    ]
+    start = [str(job.id), str(job.launch)]
+    return [*_wrapper(spool, "one"), *start, *switch_user(job.order.user)]
 
 
-def runner_command(spool: Spool, name: str, programs: Sequence[str] = ()) -> list[str]:
+def pair_commands(spool: Spool, job: Job, name: str) -> tuple[list[str], list[str]]:
+    """The commands that start one job together where no command turns into its user.
+
+    Args:
+        spool: Where its folder is.
+        job: The job.
+        name: The name of the folder where the two find each other.
+
+    Returns:
+        The command for the daemon's own user and that for the job's.
+    """
+    folder = f"{spool.runner_inside}/{name}"
+    return (
+        [*_wrapper(spool, "pair"), str(job.id), str(job.launch), folder],
+        ["/bin/sh", spool.script_inside(BECOMER), "pair", folder],
+    )
+
+
+def _wrapper(spool: Spool, mode: str) -> list[str]:
+    return ["/bin/sh", spool.script_inside(WRAPPER), mode, spool.jobs_inside]
+
+
+def runner_command(spool: Spool, name: str, user: User, programs: Sequence[str] = ()) -> list[str]:
     """The command that starts the runner, for the daemon's own user.
 
     Args:
         spool: Where its folder is.
         name: The name of its folder.
+        user: Whom jobs run as.
         programs: The programs of which it says whether they are there.
     """
     return [
@@ -72,71 +95,106 @@ def runner_command(spool: Spool, name: str, programs: Sequence[str] = ()) -> lis
         f"{spool.runner_inside}/{name}",
         spool.jobs_inside,
         spool.runner_inside,
+        str(len(programs)),
         *programs,
+        *switch_user(user),
     ]
 
 
-def probe_command(spool: Spool, name: str, mount: str, user: User) -> list[str]:
-    """The command that starts the probe of a mount, for the daemon's own user.
+def probe_command(spool: Spool, name: str, mount: str) -> list[str]:
+    """The command that starts the probe of a mount, without what turns into the jobs' user.
 
     Args:
         spool: Where its folder is.
         name: The name of its folder.
         mount: The mount as a job sees it.
-        user: Whom jobs run as.
     """
-    return [
-        "/bin/sh",
-        spool.script_inside(PROBE),
-        f"{spool.runner_inside}/{name}",
-        mount,
-        *switch_user(user),
-    ]
+    return ["/bin/sh", spool.script_inside(PROBE), f"{spool.runner_inside}/{name}", mount]
 
 
 def look_for_programs_command(spool: Spool, name: str, programs: Sequence[str]) -> list[str]:
-    """The command that looks which programs are there, for the daemon's own user.
+    """The command that looks which programs are there, for the jobs' user.
 
     Args:
         spool: Where its folder is.
         name: The name of its folder.
         programs: The programs.
     """
-    return [*_look(spool, name), "programs", *programs]
+    return [*_look(spool, name), "programs", str(len(programs)), *programs]
 
 
-def look_at_mount_command(spool: Spool, name: str, mount: str, user: User) -> list[str]:
-    """The command that looks what jobs can do in a mount, for the daemon's own user.
+def look_at_mount_command(spool: Spool, name: str, mount: str) -> list[str]:
+    """The command that looks what jobs can do in a mount, for the jobs' user.
 
     Args:
         spool: Where its folder is.
         name: The name of its folder.
         mount: The mount as a job sees it.
-        user: Whom jobs run as.
     """
-    return [*_look(spool, name), "mount", mount, *switch_user(user)]
+    return [*_look(spool, name), "mount", mount]
 
 
 def _look(spool: Spool, name: str) -> list[str]:
     return ["/bin/sh", spool.script_inside(LOOK), f"{spool.runner_inside}/{name}"]
 
 
-def kill_command(spool: Spool, instance: str, job: Job, signal: Signal) -> list[str]:
+def kill_command(
+    spool: Spool, instance: str, job: Job, verb: str, answer: str | None = None
+) -> list[str]:
     """The command that sends a signal to all processes of a job, for the job's user.
 
     Args:
         spool: Where its folder is.
         instance: The daemon that the job belongs to.
         job: The job.
-        signal: What to send.
+        verb: The signal by name, or `FIND`.
+        answer: The FIFO that its exit status is written to, as the job sees it.
     """
     return [
         "/bin/sh",
         spool.script_inside(KILLER),
         spool.job_inside(job.id),
         mark_entry(instance, job),
-        signal.value,
+        verb,
+        *([] if answer is None else [answer]),
     ]
+
+
+def signalled(status: int) -> None:
+    """Judge how `kill.sh` ended that was told to send a signal.
+
+    Args:
+        status: Its exit status.
+
+    Raises:
+        RuntimeUnavailable: If it could not do it.
+    """
+    if status:
+        raise _killer_failed(status)
+
+
+def found_any(status: int) -> bool:
+    """Judge how `kill.sh` ended that was told to look.
+
+    Args:
+        status: Its exit status.
+
+    Returns:
+        Whether there is any process of the job.
+
+    Raises:
+        RuntimeUnavailable: If it could not look.
+    """
+    if status not in (SOME_LEFT, NONE_LEFT):
+        raise _killer_failed(status)
+    return status == SOME_LEFT
+
+
+def _killer_failed(status: int) -> RuntimeUnavailable:
+    return RuntimeUnavailable(
+        "CANNOT_SIGNAL",
+        f"the script that looks for a job's processes ({KILLER}) ended with {status}",
+    )
 
 
 def switch_user(user: User) -> list[str]:

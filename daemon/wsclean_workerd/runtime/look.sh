@@ -1,11 +1,11 @@
 #!/bin/sh
 # Looks once at something that jobs need, for a diagnosis.
 #
-#   look.sh FOLDER programs NAME …
+#   look.sh FOLDER programs NUMBER NAME … [PREFIX …]
 #   look.sh FOLDER mount MOUNT [PREFIX …]
 #
 # FOLDER holds a FIFO, `answers`, to which go lines: `up`, one for each thing found, and `end`.
-# Found are the programs that are on the PATH (`has NAME`), and what can be done in MOUNT
+# Found are the programs, NUMBER of them, that are on the PATH (`has NAME`), and what can be done in MOUNT
 # (`there`, `enter`, `read`, `write`). PREFIX turns into the jobs' user (setpriv …). Storage
 # that hangs holds this process alone, and its answers end before `end`.
 
@@ -30,10 +30,13 @@ name=${1##*/}
 exec 8<>answers 9>answers 8<&-
 case $2 in
     programs)
-        shift 2
+        number=$3
+        shift 3
         echo up >&9
-        for each in "$@"; do
-            command -v "$each" && echo "has $each" >&9
+        while [ "$number" -gt 0 ]; do
+            command -v "$1" && echo "has $1" >&9
+            shift
+            number=$((number - 1))
         done
         echo end >&9
         ;;

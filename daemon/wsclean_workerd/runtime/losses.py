@@ -80,6 +80,20 @@ class Losses:
         # One that simply ends is about to be known to have ended.
         return not await self._engine.until_stopped(container, at_most=_DEATH_SECONDS)
 
+    async def is_over(self, container: str) -> bool:
+        """Whether nothing goes on in a container in which nothing could be started.
+
+        Raises:
+            RuntimeUnavailable: If the engine does not tell.
+        """
+        try:
+            if await self._engine.until_stopped(container, at_most=_DEATH_SECONDS):
+                return True
+            # With the main process the kernel has sent KILL to all others.
+            return await self.init_is_gone(container)
+        except EngineRefused as error:
+            return error.not_found
+
     async def _ask(self, container: str) -> Reason:
         await self._engine.until_stopped(container, at_most=_DEATH_SECONDS)
         # An engine that is silent has not said that it has stopped either.

@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING
 from wsclean_workerd.accounts import is_another
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.model import Reason, RuntimeCondition
-from wsclean_workerd.runtime.launching import kill_command, wrapper_command
-from wsclean_workerd.runtime.runner import Runners, no_runner
+from wsclean_workerd.runtime.launching import (
+    FIND,
+    found_any,
+    kill_command,
+    signalled,
+    switch_user,
+    wrapper_command,
+)
+from wsclean_workerd.runtime.runners import Runners, lacking, no_runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +58,7 @@ class NativeRuntime:
     ) -> None:
         self._instance = instance
         self._spool = spool
-        self._runners = Runners(spool, disk)
+        self._runners = Runners(spool, disk, user)
         self.programs = programs
         self._user = user
 
@@ -77,7 +84,7 @@ class NativeRuntime:
             missing = await self._runners.ensure(None, self._start_script)
         except (RuntimeUnavailable, LaunchRefused) as error:
             return RuntimeCondition(ready=True, reason=no_runner(str(error)))
-        reason = no_runner(f"{', '.join(missing)} cannot be used") if missing else None
+        reason = no_runner(f"the host lacks {lacking(missing)}") if missing else None
         return RuntimeCondition(ready=True, reason=reason)
 
     async def lost(self) -> None:
@@ -97,30 +104,30 @@ class NativeRuntime:
         """Take note that starts do not happen; see `Runtime.suspect`."""
         self._runners.give_up()
 
-    async def start_aside(self, command: list[str]) -> None:
+    async def start_aside(self, command: list[str], user: User) -> None:
         """Start a command of the daemon's own; see `Runtime.start_aside`."""
-        await self._start_script(command)
+        await self._start_script([*command, *switch_user(user)])
 
     async def signal(self, job: Job, signal: Signal) -> None:
         """Run the killer as the job's user; see `Runtime.signal`."""
-        if not await self._runners.signal(self._instance, job, signal):
-            await self._signal(job, signal)
+        signalled(await self._ask(job, signal.value))
 
-    async def _signal(self, job: Job, signal: Signal) -> None:
+    async def search(self, job: Job) -> bool:
+        """Have the killer look as the job's user; see `Runtime.search`."""
+        return found_any(await self._ask(job, FIND))
+
+    async def _ask(self, job: Job, verb: str) -> int:
+        status = await self._runners.ask(self._instance, job, verb)
+        if status is not None:
+            return status
         user = job.order.user
-        command = kill_command(self._spool, self._instance, job, signal)
+        command = kill_command(self._spool, self._instance, job, verb)
         work = functools.partial(self._call, command, environment=_environment())
         if is_another(user):
             work = functools.partial(
                 work, user=user.uid, group=user.gid, extra_groups=list(user.groups)
             )
-        try:
-            await self._spawn(work)
-        except subprocess.CalledProcessError as error:
-            raise RuntimeUnavailable(
-                "CANNOT_SIGNAL",
-                f"the script that sends signals ended with {error.returncode}",
-            ) from None
+        return await self._spawn(work)
 
     async def explain_loss(self, container: str | None) -> Reason:
         """Say what is known of a loss, which is little."""
@@ -143,15 +150,14 @@ class NativeRuntime:
         # It forks and its parent ends at once, so that it is nobody's child here: it
         # neither dies with the daemon nor has to be reaped.
         command = ["setsid", "--fork", *words]
-        try:
-            await self._spawn(functools.partial(self._call, command, environment=_environment()))
-        except subprocess.CalledProcessError as error:
-            raise LaunchRefused(f"{command[0]} ended with {error.returncode}") from None
+        work = functools.partial(self._call, command, environment=_environment())
+        if status := await self._spawn(work):
+            raise LaunchRefused(f"{command[0]} ended with {status}")
 
     @staticmethod
-    async def _spawn(work: functools.partial[None]) -> None:
+    async def _spawn(work: functools.partial[int]) -> int:
         try:
-            await asyncio.to_thread(work)
+            return await asyncio.to_thread(work)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RuntimeUnavailable(
                 "CANNOT_SPAWN", f"the host starts no processes: {error}"
@@ -165,10 +171,10 @@ class NativeRuntime:
         user: int | None = None,
         group: int | None = None,
         extra_groups: list[int] | None = None,
-    ) -> None:
-        subprocess.run(  # noqa: S603 - the daemon's own scripts
+    ) -> int:
+        done = subprocess.run(  # noqa: S603 - the daemon's own scripts
             command,
-            check=True,
+            check=False,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -179,6 +185,7 @@ class NativeRuntime:
             extra_groups=extra_groups,
             cwd="/",
         )
+        return done.returncode
 
 
 def _environment() -> dict[str, str]:

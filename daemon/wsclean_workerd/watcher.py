@@ -266,15 +266,15 @@ class Watcher:
         """
         job = watch.job
         watch.killed.clear()
-        while await self._any_left(job):
+        while await self._any_left(watch, reason):
             log.info("job %s has left processes", job.id, extra={"job": job.id})
-            if not watch.over:
-                self._tell(job.id, StatusLost(clock.now(), reason))
+            self._tell_loss(watch, reason)
             await watch.killed.wait()
             watch.killed.clear()
 
-    async def _any_left(self, job: Job) -> bool:
+    async def _any_left(self, watch: _Watch, reason: Reason) -> bool:
         """Search for processes of a job, again and again until somebody can be asked."""
+        job = watch.job
         for pause in pauses():
             try:
                 return await self._runtime.search(job)
@@ -285,8 +285,16 @@ class Watcher:
                     error,
                     extra={"job": job.id},
                 )
+            # What it has come to is known, if not what it has left.
+            self._tell_loss(watch, reason)
             await asyncio.sleep(pause)
         raise AssertionError("the pauses have no end")
+
+    def _tell_loss(self, watch: _Watch, reason: Reason) -> None:
+        """Tell once that a job whose main process has gone left no status."""
+        if not watch.over:
+            watch.over = True
+            self._tell(watch.job.id, StatusLost(clock.now(), reason))
 
     def _ended(self, launch: Launch, fresh: AliveWatch | None, task: asyncio.Task[None]) -> None:
         self._watches.pop(launch).unguard()

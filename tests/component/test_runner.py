@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import DEADLINE, DaemonProcess, holders
+from support.daemon import DEADLINE, DaemonProcess, holders, until
 from wsclean_client import JobCancelled, JobState, WSCleanClient
 
 
@@ -127,7 +127,8 @@ def test_a_job_without_its_starter_is_lost_when_it_is_gone(daemon: DaemonProcess
         starting = starter(daemon)
         os.kill(starting, signal.SIGKILL)
         await_end(starting)
-        assert job.refresh().state is JobState.RUNNING
+        # Its output may be there before its start is told.
+        until(job.refresh, lambda found: found.state is JobState.RUNNING)
         path.write_text("go\n", encoding="utf-8")
         ended = job.wait(DEADLINE)
         assert (ended.state, ended.reason and ended.reason.code) == (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wsclean_workerd.errors import JournalUnavailable
+from wsclean_workerd.tasks import wait
 
 if TYPE_CHECKING:
     from wsclean_workerd.disk import Disk
@@ -57,8 +57,7 @@ class Pruner:
                     log.info("forgot %d old jobs", number)
             except (JournalUnavailable, OSError) as error:
                 log.warning("cannot forget old jobs at present: %s", error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _EVERY_SECONDS)
+            await wait(self._wake, _EVERY_SECONDS)
 
     async def prune(self) -> int:
         """Forget the jobs that need not be kept.

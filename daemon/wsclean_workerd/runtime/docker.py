@@ -32,7 +32,6 @@ from wsclean_workerd.runtime.launching import (
     wrapper_command,
 )
 from wsclean_workerd.runtime.losses import Losses
-from wsclean_workerd.runtime.removal import remove_container
 from wsclean_workerd.runtime.retired import RetiredContainers, retired_name
 from wsclean_workerd.runtime.runners import NO_SESSION, NO_SWITCH, Runners, lacking, no_runner
 
@@ -272,7 +271,7 @@ class DockerRuntime:
 
     async def remove(self) -> None:
         """Remove the container; see `Runtime.remove`."""
-        await remove_container(self._engine, self._name, self._instance)
+        await self._containers.remove(self._name, self._instance)
 
     async def close(self) -> None:
         """Let go of the engine and the runner; the container and its jobs go on."""
@@ -368,7 +367,7 @@ class DockerRuntime:
 
     async def _create(self, recipe: ContainerRecipe) -> RuntimeCondition:
         try:
-            container = await self._run(recipe)
+            container = await self._containers.make(recipe)
         except EngineRefused as error:
             if "not a shared or slave mount" not in str(error):
                 raise refusals.mount_missing(error) or error from None
@@ -377,20 +376,11 @@ class DockerRuntime:
             log.warning("mounts made later will not be seen in the container: %s", error)
             self._propagation = "rprivate"
             await self._retire(self._name)
-            container = await self._run(await self._recipe())
+            container = await self._containers.make(await self._recipe())
         log.info("made container %s (%s) from %s", self._name, container[:12], self._image)
         self._container = container
         self._used = False
         return RuntimeCondition(ready=True, container=container)
-
-    async def _run(self, recipe: ContainerRecipe) -> str:
-        body = recipe.body()
-        created = await self._engine.call(
-            lambda client: client.create_container_from_config(body, recipe.name),  # type: ignore[no-untyped-call]
-        )
-        container: str = created["Id"]
-        await self._engine.call(lambda client: client.start(container))
-        return container
 
     async def _retire(self, container: str) -> None:
         """Give up the name of a container at once and remove it when that is possible.

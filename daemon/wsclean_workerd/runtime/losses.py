@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsclean_workerd.errors import RuntimeUnavailable
 from wsclean_workerd.model import Reason
+from wsclean_workerd.runtime.containers import Containers
 from wsclean_workerd.runtime.engine import EngineRefused
 from wsclean_workerd.tasks import pauses
 
@@ -30,6 +31,7 @@ class Losses:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._containers = Containers(engine)
         # For good, since a job may ask late; they are few.
         self._ends: dict[str, Reason] = {}
 
@@ -65,13 +67,8 @@ class Losses:
             RuntimeUnavailable: If the engine does not tell.
             EngineRefused: If it answers with an error.
         """
-        try:
-            found = await self._engine.call(lambda it: it.inspect_container(container))
-        except EngineRefused as error:
-            if error.not_found:
-                return False
-            raise
-        if not found["State"]["Running"]:
+        found = await self._containers.inspect(container)
+        if found is None or not found["State"]["Running"]:
             return False
         listed = await self._engine.call(lambda it: it.top(container, "-eo pid,stat"))
         init = str(found["State"]["Pid"])

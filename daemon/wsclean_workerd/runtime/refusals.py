@@ -21,6 +21,11 @@ def unavailable(error: EngineRefused) -> RuntimeUnavailable:
     """The condition in which a command could not be started."""
     if error.not_found or error.status == _CONFLICT or exec_failed(error):
         return RuntimeUnavailable("CONTAINER_GONE", f"the container does not run: {error}")
+    return engine_error(error)
+
+
+def engine_error(error: EngineRefused) -> RuntimeUnavailable:
+    """The condition in which the engine answers with an error of its own."""
     return RuntimeUnavailable("ENGINE_ERROR", f"the Docker engine cannot do it: {error}")
 
 

@@ -49,6 +49,7 @@ _FIFO_MODE = 0o660
 _SCRIPT_MODE = 0o644
 # Never waits, whatever a job has put there where it can.
 _READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 # What wrapper.sh writes.
 _EXIT = re.compile(rb"(\d+)( alone)?(?: oom (\d+) (\d+))?")
 _BLANK_STATUS = b" " * 63 + b"\n"
@@ -115,8 +116,8 @@ class JobFolder:
             self._make(name, user, mode=0o600)
         self._make("exit", None, mode=0o600, content=_BLANK_STATUS)
         self._make("wrapper", None, mode=0o644, content=_BLANK_IDENTITY)
-        (self.path / "command").unlink(missing_ok=True)
-        self._make("command", user, mode=0o400, content=script.encode())
+        # The text is that of this start.
+        self._make("command", user, mode=0o400, content=script.encode(), anew=True)
         alive = self.path / "alive"
         with suppress(FileExistsError):
             os.mkfifo(alive, _FIFO_MODE)
@@ -204,30 +205,44 @@ class JobFolder:
     def _make_folder(self) -> None:
         with suppress(FileExistsError):
             self.path.mkdir(mode=_FOLDER_MODE)
-        if stat.S_IMODE(self.path.stat().st_mode) != _FOLDER_MODE:
-            # The umask is that of the process, and it changes for a moment while the
-            # socket is made.
-            self.path.chmod(_FOLDER_MODE)
+        # The umask is that of the process, and it changes for a moment while the socket
+        # is made.
+        self.path.chmod(_FOLDER_MODE)
 
     def _claim(self, launch: int) -> Path:
         return self.path / f"claim-{launch}"
 
-    def _make(self, name: str, user: User | None, *, mode: int, content: bytes = b"") -> None:
+    def _make(
+        self, name: str, user: User | None, *, mode: int, content: bytes = b"", anew: bool = False
+    ) -> None:
         """Have a file, for the job's user or for the daemon alone.
 
-        One that is there may be what a daemon left that was killed in the middle.
+        In as few calls as can be, since each of them costs the event loop as much time as this
+        thread. One that is there may be what a daemon left that was killed in the middle.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.path / name, flags, mode)
+        path = self.path / name
+        try:
+            descriptor = os.open(path, _MAKE_FLAGS | os.O_EXCL, mode)
+        except FileExistsError:
+            if anew:
+                path.unlink()
+            descriptor = os.open(path, _MAKE_FLAGS, mode)
+            if os.fstat(descriptor).st_size >= len(content):
+                content = b""
         try:
             if user is not None and is_another(user):
                 os.fchown(descriptor, user.uid, user.gid)
-            os.fchmod(descriptor, mode)
-            if os.fstat(descriptor).st_size < len(content):
-                with os.fdopen(os.dup(descriptor), "wb") as file:
-                    file.write(content)
+            if mode & ~0o700:
+                # What is its owner's alone no umask of the daemon's makes less.
+                os.fchmod(descriptor, mode)
+            _write_all(descriptor, content)
         finally:
             os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 @dataclass(frozen=True, slots=True)

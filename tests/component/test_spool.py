@@ -163,6 +163,13 @@ def test_preparing_again_keeps_the_output(folder: JobFolder) -> None:
     assert (folder.path / "command").read_text() == "two"
 
 
+def test_preparing_again_keeps_the_status(spool: Spool, folder: JobFolder) -> None:
+    folder.prepare("exit 3", ME)
+    assert wrapper(spool, folder).wait(DEADLINE) == 0
+    folder.prepare("exit 4", ME)
+    assert folder.look(1).status == 3
+
+
 def test_output_behind_a_link_is_not_read(folder: JobFolder, tmp_path: Path) -> None:
     folder.prepare("", ME)
     (tmp_path / "secret").write_text("x")

@@ -13,6 +13,8 @@ from wsclean_client.status import Mount, RuntimeStatus, Status
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from wsclean_client.spec import CommandSpec
@@ -66,6 +68,14 @@ def log_chunk(message: pb.ReadLogsResponse) -> LogChunk:
         offset=message.offset,
         data=message.data,
     )
+
+
+def output_chunks(output: pb.JobOutput) -> Iterator[LogChunk]:
+    """Turn all of a job's output into pieces of it."""
+    if output.stdout:
+        yield LogChunk("stdout", 0, output.stdout)
+    if output.stderr:
+        yield LogChunk("stderr", 0, output.stderr)
 
 
 def status(message: pb.GetStatusResponse) -> Status:

@@ -35,6 +35,11 @@ def repeatable(error: grpc.RpcError) -> bool:
     return error.code() is _Code.UNAVAILABLE
 
 
+def unanswered(error: grpc.RpcError) -> bool:
+    """Whether nobody can tell what has become of a call."""
+    return interrupted(error) or error.code() is _Code.DEADLINE_EXCEEDED
+
+
 def interrupted(error: grpc.RpcError) -> bool:
     """Whether a stream that ended so can be taken up again where it broke."""
     # A daemon that stops in good order cancels the streams that it serves.

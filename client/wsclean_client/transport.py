@@ -1,30 +1,29 @@
 """The calls to the daemon: blocking, thread-safe, repeated where that is safe.
 
-This module alone of the blocking client imports gRPC, so whoever imports it
-lazily imports gRPC lazily.
+This module and what it imports are all of the blocking client that imports gRPC, so
+whoever imports it lazily imports gRPC lazily.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from grpc.experimental import ChannelOptions
 
 from wsclean_client import convert
 from wsclean_client.address import target
-from wsclean_client.errors import ClientClosed, DaemonFailed, WaitTimeout, WSCleanError
-from wsclean_client.outage import Outage
-from wsclean_client.rpc_errors import interrupted, repeatable, translate
+from wsclean_client.calls import Calls
+from wsclean_client.errors import WaitTimeout
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 from wsclean_workerd_api.v1.worker_pb2_grpc import WorkerServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from wsclean_client.calls import Stream
     from wsclean_client.diagnosis import Diagnosis
     from wsclean_client.jobs import JobInfo, JobState, LogChunk, StreamName
     from wsclean_client.spec import CommandSpec
@@ -32,12 +31,17 @@ if TYPE_CHECKING:
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-_Message_co = TypeVar("_Message_co", covariant=True)
 
 CALL_SECONDS = 30.0
 """How long the daemon may take to answer one call."""
 
 _DIAGNOSE_SECONDS = 9.5
+
+_BRIEFLY = Duration(nanos=500_000_000)
+"""How long a run waits for the end of its job before it opens a stream."""
+
+_BRIEF_SECONDS = 5.0
+"""How long the daemon may take to answer such a run."""
 
 _LAST_WORDS_SECONDS = 2.0
 """How long an interrupted submission waits for the id of the job to cancel."""
@@ -61,14 +65,6 @@ OPTIONS = (
 """The options of the channel."""
 
 
-class _Stream(Protocol[_Message_co]):
-    """The answer of a call that is a stream."""
-
-    def __iter__(self) -> Iterator[_Message_co]: ...
-
-    def cancel(self) -> object: ...
-
-
 class Transport:
     """A connection to the daemon, made when it is first needed.
 
@@ -80,17 +76,13 @@ class Transport:
     """
 
     def __init__(self, socket: str, connect_timeout: float, reconnect_timeout: float) -> None:
-        self._socket = socket
-        self._connect_timeout = connect_timeout
-        self._reconnect_timeout = reconnect_timeout
-        self._closed = threading.Event()
-        self._reached = False
+        self._calls = Calls(socket, connect_timeout, reconnect_timeout)
         self._channel = grpc.insecure_channel(target(socket), options=OPTIONS)
         self._stub = WorkerServiceStub(self._channel)
 
     def close(self) -> None:
         """End all calls, those of other threads too, with `ClientClosed`."""
-        self._closed.set()
+        self._calls.close()
         self._channel.close()
 
     def submit(self, spec: CommandSpec, request_id: str) -> JobInfo:
@@ -104,7 +96,7 @@ class Transport:
             The job as accepted.
         """
         request = pb.SubmitJobRequest(spec=convert.job_spec(spec), request_id=request_id)
-        return convert.job_info(self._answer(self._submit_once, request).job)
+        return convert.job_info(self._calls.answer(self._submit_once, request).job)
 
     def run(
         self,
@@ -129,8 +121,14 @@ class Transport:
         """
         message = convert.job_spec(spec)
         job: JobInfo | None = None
+        if not follow and not spec.tied and (answer := self._submit_briefly(message, request_id)):
+            job = convert.job_info(answer.job)
+            yield job
+            if answer.HasField("output"):
+                yield from convert.output_chunks(answer.output)
+                return
 
-        def begin(seconds: float | None) -> _Stream[pb.RunJobResponse]:
+        def begin(seconds: float | None) -> Stream[pb.RunJobResponse]:
             stdout_offset, stderr_offset = offsets()
             request = pb.RunJobRequest(
                 spec=message,
@@ -144,7 +142,7 @@ class Transport:
         def complete() -> bool:
             return job is not None and job.ended
 
-        for news in self._stream(begin, complete):
+        for news in self._calls.stream(begin, complete):
             if news.HasField("output"):
                 yield convert.log_chunk(news.output)
             else:
@@ -200,10 +198,10 @@ class Transport:
     def drain(self) -> Iterator[int]:
         """Have no further jobs started; yield how many slots are taken, until none is."""
 
-        def begin(seconds: float | None) -> _Stream[pb.DrainWorkerResponse]:
+        def begin(seconds: float | None) -> Stream[pb.DrainWorkerResponse]:
             return self._stub.DrainWorker(pb.DrainWorkerRequest(), timeout=seconds)
 
-        for message in self._stream(begin, lambda: True):
+        for message in self._calls.stream(begin, lambda: True):
             yield message.slots_used
 
     def resume(self) -> None:
@@ -213,15 +211,15 @@ class Transport:
     def shut_down(self, *, now: bool) -> Iterator[int]:
         """Have the daemon end; yield how many slots are taken, until it is about to."""
 
-        def begin(seconds: float | None) -> _Stream[pb.ShutDownWorkerResponse]:
+        def begin(seconds: float | None) -> Stream[pb.ShutDownWorkerResponse]:
             return self._stub.ShutDownWorker(pb.ShutDownWorkerRequest(now=now), timeout=seconds)
 
-        for message in self._stream(begin, lambda: True):
+        for message in self._calls.stream(begin, lambda: True):
             yield message.slots_used
 
     def diagnose(self) -> Diagnosis:
         """Have the daemon look at what jobs need; it answers within 9 s or is stuck."""
-        answer = self._answer(
+        answer = self._calls.answer(
             lambda each: self._stub.DiagnoseWorker(each, timeout=_DIAGNOSE_SECONDS),
             pb.DiagnoseWorkerRequest(),
         )
@@ -242,11 +240,11 @@ class Transport:
             WaitTimeout: If the time is over.
         """
 
-        def begin(seconds: float | None) -> _Stream[pb.WatchJobsResponse]:
+        def begin(seconds: float | None) -> Stream[pb.WatchJobsResponse]:
             return self._stub.WatchJobs(pb.WatchJobsRequest(ids=[job_id]), timeout=seconds)
 
         try:
-            for message in self._stream(begin, lambda: False, timeout):
+            for message in self._calls.stream(begin, lambda: False, timeout):
                 job = convert.job_info(message.job)
                 yield job
                 if job.ended:
@@ -279,7 +277,7 @@ class Transport:
         number = convert.stream_number(stream)
         place = {"stdout": offsets[0], "stderr": offsets[1]}
 
-        def begin(seconds: float | None) -> _Stream[pb.ReadLogsResponse]:
+        def begin(seconds: float | None) -> Stream[pb.ReadLogsResponse]:
             request = pb.ReadLogsRequest(
                 id=job_id,
                 stream=number,
@@ -289,7 +287,7 @@ class Transport:
             )
             return self._stub.ReadLogs(request, timeout=seconds)
 
-        for message in self._stream(begin, lambda: True):
+        for message in self._calls.stream(begin, lambda: True):
             chunk = convert.log_chunk(message)
             place[chunk.stream] = chunk.end
             yield chunk
@@ -297,27 +295,7 @@ class Transport:
     def _call(
         self, method: grpc.UnaryUnaryMultiCallable[_Request, _Response], request: _Request
     ) -> _Response:
-        return self._answer(lambda each: method(each, timeout=CALL_SECONDS), request)
-
-    def _answer(self, call: Callable[[_Request], _Response], request: _Request) -> _Response:
-        """Call until there is an answer or the daemon has been away for too long."""
-        outage = Outage(self._connect_timeout)
-        while True:
-            self._check_open()
-            try:
-                answer = call(request)
-            except grpc.RpcError as error:
-                self._check_open()
-                if not repeatable(error) or outage.too_long():
-                    raise translate(error, self._socket) from error
-            except (ValueError, grpc.FutureCancelledError):
-                # What gRPC says of a channel that another thread has just closed.
-                self._check_open()
-                raise
-            else:
-                self._reached = True
-                return answer
-            self._closed.wait(outage.pause())
+        return self._calls.answer(lambda each: method(each, timeout=CALL_SECONDS), request)
 
     def _submit_once(self, request: pb.SubmitJobRequest) -> pb.SubmitJobResponse:
         call = self._stub.SubmitJob.future(request, timeout=CALL_SECONDS)
@@ -330,65 +308,20 @@ class Transport:
             self._disown(call)
             raise
 
+    def _submit_briefly(self, spec: pb.JobSpec, request_id: str) -> pb.SubmitJobResponse | None:
+        """Submit a job and wait a moment for its end, which spares a short one a stream.
+
+        Returns:
+            The answer, or None if the stream is to find out what has become of it.
+        """
+        request = pb.SubmitJobRequest(spec=spec, request_id=request_id, wait=_BRIEFLY)
+        return self._calls.answer_now(
+            lambda each: self._stub.SubmitJob(each, timeout=_BRIEF_SECONDS), request
+        )
+
     def _disown(self, call: grpc.Future[pb.SubmitJobResponse]) -> None:
         try:
             job = call.result(timeout=_LAST_WORDS_SECONDS).job
             self._stub.CancelJob(pb.CancelJobRequest(id=job.id), timeout=_LAST_WORDS_SECONDS)
         except (grpc.RpcError, grpc.FutureTimeoutError, grpc.FutureCancelledError, ValueError):
             call.cancel()
-
-    def _stream(
-        self,
-        begin: Callable[[float | None], _Stream[_Response]],
-        complete: Callable[[], bool],
-        timeout: float | None = None,
-    ) -> Iterator[_Response]:
-        """Yield the messages of a stream, begun again whenever it breaks.
-
-        Args:
-            begin: Starts the stream from where it is now, with a time limit.
-            complete: Whether a stream that ended in good order was whole.
-            timeout: Seconds for all of it, or None.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        outage = Outage(self._reconnect_timeout if self._reached else self._connect_timeout)
-        while True:
-            self._check_open()
-            error: grpc.RpcError | None = None
-            call = begin(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            try:
-                for message in call:
-                    self._reached = True
-                    outage.over(self._reconnect_timeout)
-                    yield message
-                if complete():
-                    return
-            except grpc.RpcError as broken:
-                error = broken
-            finally:
-                # Also when the caller loses interest: the daemon stops sending.
-                call.cancel()
-            self._check_open()
-            if deadline is not None and (_out_of_time(error) or time.monotonic() >= deadline):
-                raise WaitTimeout
-            if error is not None and not interrupted(error):
-                raise translate(error, self._socket) from error
-            if outage.too_long():
-                raise self._gone(error) from error
-            self._closed.wait(outage.pause())
-
-    def _gone(self, error: grpc.RpcError | None) -> WSCleanError:
-        if error is None:
-            return DaemonFailed(
-                f"cannot follow the job: wsclean-workerd at {self._socket} ends the stream again "
-                "and again before the job has ended. Its log may say why",
-            )
-        return translate(error, self._socket)
-
-    def _check_open(self) -> None:
-        if self._closed.is_set():
-            raise ClientClosed("cannot call wsclean-workerd: this client has been closed")
-
-
-def _out_of_time(error: grpc.RpcError | None) -> bool:
-    return error is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED

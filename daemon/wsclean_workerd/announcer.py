@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,12 +41,30 @@ class Subscription:
         """A job as the last news have it, or as it is given."""
         return self._news.get(job.id, job)
 
+    def ended(self, job: Job) -> bool:
+        """Whether a job has ended, by the last news or as it is given."""
+        return self.current(job).state.ended
+
+    async def end(self, job: Job) -> Job:
+        """Wait for the end of a job; return it as it ended."""
+        while not self.ended(job):
+            await self.changed.wait()
+            self.changed.clear()
+        return self.current(job)
+
     async def next(self) -> list[Job]:
         """Wait for news and take all there is, oldest first."""
         await self.changed.wait()
         self.changed.clear()
         news, self._news = list(self._news.values()), {}
         return news
+
+
+async def wait_for_end(subscription: Subscription, job: Job, seconds: float) -> None:
+    """Wait for the end of a job, but no longer than so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await subscription.end(job)
 
 
 class Announcer:

@@ -14,12 +14,16 @@ from wsclean_workerd.model import JobId, JobSpec, JobState, words
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from wsclean_workerd.diagnosis import Finding
     from wsclean_workerd.model import Instant, Job, Mount, Reason
 
 MAX_ID = 2**63 - 1
+LONGEST_WAIT = 10.0
+"""The seconds that SubmitJob waits at most for the end of a job."""
+
+_NANOS = 10**9
 _MAX_OFFSET = 2**62
 _MAX_DIGITS = 19
 
@@ -103,6 +107,30 @@ def outputs_from_proto(stream: pb.LogStream.ValueType) -> tuple[Output, ...]:
         raise InvalidRequest(f"cannot read stream {stream}: there is no such stream") from None
 
 
+def wait_from_proto(request: pb.SubmitJobRequest) -> float | None:
+    """How many seconds to wait for the end of the job, or None for not at all.
+
+    Raises:
+        InvalidRequest: If that is longer than anybody waits for an answer.
+    """
+    if not request.HasField("wait"):
+        return None
+    seconds = request.wait.seconds + request.wait.nanos / _NANOS
+    if not 0 <= seconds <= LONGEST_WAIT:
+        raise InvalidRequest(
+            f"cannot wait {seconds:g} s for the job: expected 0 to {LONGEST_WAIT:g} s. RunJob and "
+            "WatchJobs wait as long as it takes"
+        )
+    return seconds
+
+
+def output_to_proto(written: Mapping[Output, bytes]) -> pb.JobOutput:
+    """All that a job has written, as the interface tells it."""
+    return pb.JobOutput(
+        stdout=written.get(Output.STDOUT, b""), stderr=written.get(Output.STDERR, b"")
+    )
+
+
 def spec_from_proto(spec: pb.JobSpec) -> JobSpec:
     """What a caller asks for."""
     return JobSpec(
@@ -121,7 +149,7 @@ def _seconds(spec: pb.JobSpec, field: str) -> float | None:
     if not spec.HasField(field):  # type: ignore[arg-type]
         return None
     duration: Duration = getattr(spec, field)
-    return (duration.seconds * 10**9 + duration.nanos) / 1e9
+    return (duration.seconds * _NANOS + duration.nanos) / 1e9
 
 
 def spec_to_proto(spec: JobSpec) -> pb.JobSpec:

@@ -85,6 +85,14 @@ class OutputReader:
             async for chunk in self._drain(stack):
                 yield chunk
 
+    async def whole(self) -> dict[Output, bytes] | None:
+        """Read all of it, from where to begin; None if one output has `CHUNK_SIZE` or more."""
+        with ExitStack() as stack:
+            chunks = await self._next(stack)
+        if any(len(chunk.data) == CHUNK_SIZE for chunk in chunks):
+            return None
+        return {chunk.output: chunk.data for chunk in chunks}
+
     async def follow(
         self, wake: asyncio.Event, ended: Callable[[], bool]
     ) -> AsyncGenerator[Chunk, None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from wsclean_workerd import __version__
+from wsclean_workerd.announcer import wait_for_end
 from wsclean_workerd.convert import (
     STREAMS,
     finding_to_proto,
@@ -18,11 +18,13 @@ from wsclean_workerd.convert import (
     mount_to_proto,
     number_from_text,
     offsets_from_proto,
+    output_to_proto,
     outputs_from_proto,
     reason_to_proto,
     spec_from_proto,
     state_to_proto,
     states_from_proto,
+    wait_from_proto,
 )
 from wsclean_workerd.errors import InvalidRequest
 from wsclean_workerd.logs import Output
@@ -109,8 +111,24 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         spec = spec_from_proto(request.spec)
         if spec.tied:
             raise InvalidRequest("cannot tie the job to this call, which ends at once: use RunJob")
+        seconds = wait_from_proto(request)
         job = await self._supervisor.submit(spec, _request_id(request.request_id))
-        return pb.SubmitJobResponse(job=job_to_proto(job))
+        if seconds is None:
+            return pb.SubmitJobResponse(job=job_to_proto(job))
+        job, output = await self._wait(job.id, seconds)
+        return pb.SubmitJobResponse(job=job_to_proto(job), output=output)
+
+    async def _wait(self, job_id: JobId, seconds: float) -> tuple[Job, pb.JobOutput | None]:
+        """Wait for the end of a job; return it as it is then, and its output if that is little."""
+        with self._announcer.subscribe({job_id}) as subscription:
+            # Asked after subscribing, so that nothing falls in between.
+            job = await self._supervisor.get(job_id)
+            await wait_for_end(subscription, job, seconds)
+            job = subscription.current(job)
+        if not job.state.ended:
+            return job, None
+        written = await self._outputs.reader(job_id, dict.fromkeys(Output, 0)).whole()
+        return job, None if written is None else output_to_proto(written)
 
     @streaming
     async def RunJob(  # noqa: N802, D102
@@ -127,26 +145,19 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             self._announcer.subscribe({job.id}) as subscription,
         ):
             job = await self._supervisor.get(job.id)
-
-            def ended() -> bool:
-                return subscription.current(job).state.ended
-
-            async def end() -> None:
-                while not ended():
-                    await subscription.changed.wait()
-                    subscription.changed.clear()
-
             # One that starts at once may be over soon: then its end is all there is to tell.
             if job.state is JobState.STARTING:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_SHORT_SECONDS):
-                        await end()
-            if not ended():
+                await wait_for_end(subscription, job, _SHORT_SECONDS)
+            if not subscription.ended(job):
                 yield pb.RunJobResponse(job=job_to_proto(subscription.current(job)))
             if not request.follow:
-                await end()
+                await subscription.end(job)
             reader = self._outputs.reader(job.id, offsets)
-            chunks = reader.follow(subscription.changed, ended) if request.follow else reader.read()
+            chunks = (
+                reader.follow(subscription.changed, lambda: subscription.ended(job))
+                if request.follow
+                else reader.read()
+            )
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield pb.RunJobResponse(output=_chunk_to_proto(chunk))
@@ -221,11 +232,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         reader = self._outputs.reader(job_id, offsets_from_proto(request, outputs))
         with self._announcer.subscribe({job_id}) as subscription:
             job = await self._supervisor.get(job_id)
-
-            def ended() -> bool:
-                return subscription.current(job).state.ended
-
-            chunks = reader.follow(subscription.changed, ended) if request.follow else reader.read()
+            chunks = (
+                reader.follow(subscription.changed, lambda: subscription.ended(job))
+                if request.follow
+                else reader.read()
+            )
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield _chunk_to_proto(chunk)

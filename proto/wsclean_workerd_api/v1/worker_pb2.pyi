@@ -361,6 +361,7 @@ class SubmitJobRequest(google.protobuf.message.Message):
 
     SPEC_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    WAIT_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """The same request id always means the same job, however often it is sent and
     across restarts of the daemon. Empty: every request is a new job.
@@ -369,14 +370,21 @@ class SubmitJobRequest(google.protobuf.message.Message):
     def spec(self) -> global___JobSpec:
         """What to run."""
 
+    @property
+    def wait(self) -> google.protobuf.duration_pb2.Duration:
+        """How long to wait for the end of the job before answering, at most 10 s. Absent: not at
+        all. The job depends on it in no way.
+        """
+
     def __init__(
         self,
         *,
         spec: global___JobSpec | None = ...,
         request_id: builtins.str = ...,
+        wait: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "spec", b"spec"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec", "wait", b"wait"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "spec", b"spec", "wait", b"wait"]) -> None: ...
 
 global___SubmitJobRequest = SubmitJobRequest
 
@@ -387,19 +395,49 @@ class SubmitJobResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
     @property
     def job(self) -> global___Job:
-        """The job as accepted, or as it is now if the request id was known."""
+        """The job as accepted, or as it is now if the request id was known or it was waited for."""
+
+    @property
+    def output(self) -> global___JobOutput:
+        """All that it has written, if it was waited for and has ended and that is less than 64 KiB
+        to each output. Absent: ReadLogs tells.
+        """
 
     def __init__(
         self,
         *,
         job: global___Job | None = ...,
+        output: global___JobOutput | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["job", b"job"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["job", b"job"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["job", b"job", "output", b"output"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job", "output", b"output"]) -> None: ...
 
 global___SubmitJobResponse = SubmitJobResponse
+
+@typing.final
+class JobOutput(google.protobuf.message.Message):
+    """Both outputs of a job from their beginning to their end."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STDOUT_FIELD_NUMBER: builtins.int
+    STDERR_FIELD_NUMBER: builtins.int
+    stdout: builtins.bytes
+    """Standard output."""
+    stderr: builtins.bytes
+    """Standard error."""
+    def __init__(
+        self,
+        *,
+        stdout: builtins.bytes = ...,
+        stderr: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["stderr", b"stderr", "stdout", b"stdout"]) -> None: ...
+
+global___JobOutput = JobOutput
 
 @typing.final
 class GetJobRequest(google.protobuf.message.Message):

@@ -82,7 +82,8 @@ class WorkerServiceServicer(object):
     """
 
     def SubmitJob(self, request, context):
-        """Accepts a command. When it answers, the job is on disk.
+        """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
+        end of the job first, so that a short command costs one call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

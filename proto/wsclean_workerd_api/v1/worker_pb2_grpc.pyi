@@ -32,7 +32,9 @@ class WorkerServiceStub:
         wsclean_workerd_api.v1.worker_pb2.SubmitJobRequest,
         wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse,
     ]
-    """Accepts a command. When it answers, the job is on disk."""
+    """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
+    end of the job first, so that a short command costs one call.
+    """
 
     GetJob: grpc.UnaryUnaryMultiCallable[
         wsclean_workerd_api.v1.worker_pb2.GetJobRequest,
@@ -128,7 +130,9 @@ class WorkerServiceAsyncStub:
         wsclean_workerd_api.v1.worker_pb2.SubmitJobRequest,
         wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse,
     ]
-    """Accepts a command. When it answers, the job is on disk."""
+    """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
+    end of the job first, so that a short command costs one call.
+    """
 
     GetJob: grpc.aio.UnaryUnaryMultiCallable[
         wsclean_workerd_api.v1.worker_pb2.GetJobRequest,
@@ -226,7 +230,9 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         request: wsclean_workerd_api.v1.worker_pb2.SubmitJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse, collections.abc.Awaitable[wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse]]:
-        """Accepts a command. When it answers, the job is on disk."""
+        """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
+        end of the job first, so that a short command costs one call.
+        """
 
     @abc.abstractmethod
     def GetJob(

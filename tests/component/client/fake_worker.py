@@ -141,6 +141,11 @@ class FakeWorker(WorkerServiceServicer):
         job = self._accept(request)
         if failure:
             _abort(context, failure)
+        written = self.written[job.id]
+        told = request.HasField("wait") and job.state in _ENDED
+        if told and max(len(written.stdout), len(written.stderr)) < self.chunk:
+            output = pb.JobOutput(stdout=written.stdout, stderr=written.stderr)
+            return pb.SubmitJobResponse(job=job, output=output)
         return pb.SubmitJobResponse(job=job)
 
     def RunJob(self, request: pb.RunJobRequest, context: Any) -> Iterator[pb.RunJobResponse]:
@@ -348,3 +353,19 @@ def _abort(context: Any, failure: Failure) -> None:
             )
         )
     context.abort(failure.code, failure.details)
+
+
+def ends(*args: object, out: bytes = b"", err: bytes = b"") -> Callable[[FakeWorker, pb.Job], None]:
+    """What has a job write this and end so, for `on_submit`."""
+
+    def script(worker: FakeWorker, job: pb.Job) -> None:
+        worker.write(job.id, out, err)
+        worker.end(job.id, *args)  # type: ignore[arg-type]
+
+    return script
+
+
+def in_thread(function: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=function)
+    thread.start()
+    return thread

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from component.client.fake_worker import PATIENCE, FakeWorker, running
+from component.client.fake_worker import PATIENCE, FakeWorker, ends, in_thread, running
 from wsclean_client import (
     ClientClosed,
     DaemonFailed,
@@ -28,24 +28,9 @@ from wsclean_client import (
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 Code = grpc.StatusCode
-
-
-def ends(*args: object, out: bytes = b"", err: bytes = b"") -> Callable[[FakeWorker, pb.Job], None]:
-    def script(worker: FakeWorker, job: pb.Job) -> None:
-        worker.write(job.id, out, err)
-        worker.end(job.id, *args)  # type: ignore[arg-type]
-
-    return script
-
-
-def in_thread(function: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=function)
-    thread.start()
-    return thread
 
 
 def test_run_returns_what_subprocess_would_and_the_times(

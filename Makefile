@@ -23,7 +23,7 @@ dev-down:
 
 # All figures of the product beside those of its peers, into bench/results.md and .png.
 bench: dev
-	$(PYTHON) bench/run.py $(ARGS)
+	tools/engine with-bridge $(PYTHON) bench/run.py $(ARGS)
 
 # What CI checks before the tests.
 check: setup lint

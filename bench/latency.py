@@ -14,20 +14,22 @@ NOTHING = ways.Command(["true"], on_host=True)
 VERSION = ways.Command(["wsclean", "--version"], expected="WSClean version")
 
 _NATIVE = (
-    "The rows of fork and exec are native speed: no engine, no queue and no journal has a part in "
-    "them."
+    "The ways take turns in shuffled order. A turn begins when the processors are at rest, with a "
+    "run that does not count; the others of it follow one another, as whoever has many commands "
+    "has them, except in the rows that say so. The rows of fork and exec are native speed: no "
+    "engine, no queue and no journal has a part in them."
 )
 
 
 def measure(bench: Bench) -> Section:
     """Let all ways take turns at `true`, then at `wsclean --version`."""
-    warm_up, rounds = bench.count(3, 1), bench.count(30, 3)
+    rounds, series = bench.count(10, 2), bench.count(5, 2)
     with bench.instance() as instance:
         instance.start()
         with ways.all_ways(instance, NOTHING) as each:
-            nothing = ways.take_turns(each, rounds=rounds, warm_up=warm_up)
+            nothing = ways.take_turns(each, rounds=rounds, series=series)
         with ways.all_ways(instance, VERSION) as each:
-            version = ways.take_turns(each, rounds=bench.count(15, 3), warm_up=warm_up)
+            version = ways.take_turns(each, rounds=rounds, series=bench.count(2, 1))
     true = Comparison(title="How long `true` takes", explanation=_NATIVE, ways=nothing)
     wsclean = Comparison(
         title="How long `wsclean --version` takes",

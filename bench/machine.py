@@ -6,12 +6,18 @@ import contextlib
 import os
 import platform
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import docker
 
 from instance import IMAGE
+
+_REST_SECONDS = 3.0
+_LOOK_SECONDS = 0.1
+_NEXT_TO_NOTHING = 0.15
+"""Processors."""
 
 
 def describe(url: str, folder: Path) -> dict[str, str]:
@@ -36,6 +42,22 @@ def describe(url: str, folder: Path) -> dict[str, str]:
         "Load before": f"{os.getloadavg()[0]:.2f} (one minute)",
         "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
+
+
+def await_rest() -> None:
+    """Wait until the processors have next to nothing to do, a few seconds at most."""
+    deadline = time.monotonic() + _REST_SECONDS
+    while time.monotonic() < deadline:
+        before = _idle_seconds()
+        time.sleep(_LOOK_SECONDS)
+        idle = (_idle_seconds() - before) / _LOOK_SECONDS
+        if idle > len(os.sched_getaffinity(0)) - _NEXT_TO_NOTHING:
+            return
+
+
+def _idle_seconds() -> float:
+    """How long the processors have had nothing to do, each counted (proc(5), /proc/uptime)."""
+    return float(Path("/proc/uptime").read_text(encoding="ascii").split()[1])
 
 
 def _wsclean() -> str:

@@ -102,9 +102,9 @@ def _goal_row(finding: Finding) -> list[str]:
 
 def _comparison(comparison: Comparison) -> Iterator[str]:
     baseline = comparison.way(DOCKER_EXEC).median
-    rounds = len(comparison.ways[0].samples)
+    runs = len(comparison.ways[0].samples)
     yield from [f"## {comparison.title}", ""]
-    yield from [f"Milliseconds, {rounds} rounds in shuffled order. {comparison.explanation}", ""]
+    yield from [f"Milliseconds, {runs} runs of each. {comparison.explanation}", ""]
     rows = (
         [
             f"**{each.name}**" if each.ours else each.name,

@@ -18,6 +18,7 @@ import docker
 
 from figures import WayFigures
 from instance import IMAGE, BenchFailed, job_user
+from machine import await_rest
 from timer import in_container, waiting_shell
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ INSIDE = "fork + exec, container"
 CLIENT = "Python client"
 DOCKER_EXEC = "docker exec"
 DOCKER_RUN = "docker run --rm"
+ALONE = "docker run --rm, no network"
 SPOOLER = "task-spooler"
 NQ = "nq"
+
+_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,14 @@ class Way:
         note: What is counted.
         measure: Runs the command once and returns the seconds that it took.
         ours: Whether it goes through the daemon.
+        pause: Seconds in which nothing runs before each.
     """
 
     name: str
     note: str
     measure: Callable[[], float]
     ours: bool = False
+    pause: float = 0.0
 
 
 def through_client(client: WSCleanClient, command: Command) -> float:
@@ -162,6 +168,13 @@ def _ours(instance: Instance, command: Command, stack: contextlib.ExitStack) -> 
             CLIENT, "`WSCleanClient.run`, connected", lambda: through_client(client, command), True
         ),
         Way(
+            "Python client, rested",
+            f"the same, each after {1000 * _PAUSE:g} ms in which nothing has run",
+            lambda: through_client(client, command),
+            ours=True,
+            pause=_PAUSE,
+        ),
+        Way(
             "wsclean-ctl run",
             "the whole process, start of Python included",
             lambda: through_process(words, command, environment),
@@ -200,7 +213,9 @@ def _dockers(
     engine = docker.APIClient(instance.url, version="auto")
     stack.callback(engine.close)
     execute = ["docker", "exec", "--user", job_user(), container, *command.words]
-    run = ["docker", "run", "--rm", "--network", "none", "--user", job_user(), IMAGE]
+    run = ["docker", "run", "--rm", "--user", job_user()]
+    bridged = any(each["Driver"] == "bridge" for each in engine.networks())
+    network = "with a network, as it has by default" if bridged else "the engine has no network"
     return [
         Way(
             "Docker SDK, exec",
@@ -208,25 +223,40 @@ def _dockers(
             lambda: through_sdk(engine, container, command),
         ),
         Way(
+            "docker exec, rested",
+            f"the whole process, each after {1000 * _PAUSE:g} ms in which nothing has run",
+            lambda: through_process(execute, command),
+            pause=_PAUSE,
+        ),
+        Way(
             DOCKER_EXEC,
             "the whole process, in the daemon's container",
             lambda: through_process(execute, command),
         ),
         Way(
-            DOCKER_RUN,
+            ALONE,
             "the whole process with `--network none`, the same image",
-            lambda: through_process([*run, *command.words], command),
+            lambda: through_process([*run, "--network", "none", IMAGE, *command.words], command),
+        ),
+        Way(
+            DOCKER_RUN,
+            f"the whole process, the same image; {network}",
+            lambda: through_process([*run, IMAGE, *command.words], command),
         ),
     ]
 
 
-def take_turns(ways: Sequence[Way], *, rounds: int, warm_up: int) -> list[WayFigures]:
-    """Run every way once per round, in an order that changes from round to round.
+def take_turns(ways: Sequence[Way], *, rounds: int, series: int = 1) -> list[WayFigures]:
+    """Let all ways take turns, in an order that changes from round to round.
+
+    A turn is a series of runs, one after the other, as whoever has many commands has them. It
+    begins when what the way before has left to the engine is done, with a run that does not
+    count: that one pays for the caches.
 
     Args:
         ways: What takes turns, so that whatever else the machine does hits all alike.
-        rounds: How many rounds count.
-        warm_up: How many go before and do not count.
+        rounds: How many turns each of them has.
+        series: How many runs of a turn count.
 
     Returns:
         The figures in the order of the ways.
@@ -234,12 +264,14 @@ def take_turns(ways: Sequence[Way], *, rounds: int, warm_up: int) -> list[WayFig
     # Shuffled, so that none always comes after the one that leaves the engine busy.
     order, shuffle = list(ways), random.Random(0).shuffle  # noqa: S311 - no secret
     samples: dict[str, list[float]] = {way.name: [] for way in ways}
-    for turn in range(warm_up + rounds):
+    for _ in range(rounds):
         shuffle(order)
         for way in order:
-            seconds = way.measure()
-            if turn >= warm_up:
-                samples[way.name].append(1000 * seconds)
+            await_rest()
+            way.measure()
+            for _ in range(series):
+                time.sleep(way.pause)
+                samples[way.name].append(1000 * way.measure())
     return [
         WayFigures(name=way.name, note=way.note, samples=samples[way.name], ours=way.ours)
         for way in ways

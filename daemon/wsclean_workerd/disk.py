@@ -42,7 +42,8 @@ class Disk:
             work: What to run in a thread.
             args: What it is called with.
         """
-        running = asyncio.ensure_future(self.run(work, *args))
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._executor, work, *args)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

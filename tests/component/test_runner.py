@@ -107,7 +107,12 @@ def test_a_lane_that_is_killed_loses_the_job_that_it_ran_and_no_other(
 
 def starter(daemon: DaemonProcess) -> int:
     """The process that starts the jobs of the one lane there is."""
-    (pid,) = {pid for fifo in daemon.spool.glob("runner/*/*/said") for pid in holders(fifo)}
+
+    def found() -> set[int]:
+        return {pid for fifo in daemon.spool.glob("runner/*/*/said") for pid in holders(fifo)}
+
+    # The child that waits for the next job holds it too for a moment.
+    (pid,) = until(found, lambda pids: len(pids) == 1)
     return pid
 
 

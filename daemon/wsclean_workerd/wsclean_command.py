@@ -17,8 +17,8 @@ How a `Reading` is meant to be used:
 * Locks: `measurement_sets` and `doubtful` are what may be written, so a caller that locks both has
   locked enough, whatever the unknown option means. `name` is to be locked, too, if
   `name_is_written`; otherwise several jobs can read it at the same time. What is in `paths` as
-  an output is written as well. A command of `Mode.NOTHING` needs no lock. Relative paths are
-  relative to the working directory.
+  an output is written as well, and `temporary_names` are, if there are any. A command of
+  `Mode.NOTHING` needs no lock. Relative paths are relative to the working directory.
 * Claims: `threads`, `memory_gib`, `memory_fraction` and `uses_gpu` are what the command allows
   itself, None where it takes all there is. With both limits of memory the lower one counts. If
   `unreadable` is not empty, WSClean refuses the command, or reads a number that is not
@@ -34,6 +34,7 @@ How a `Reading` is meant to be used:
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -154,6 +155,20 @@ class Reading:
     def certain(self) -> bool:
         """Whether every word is understood."""
         return not (self.unknown or self.unreadable or self.incomplete)
+
+    @property
+    def temporary_names(self) -> tuple[str, ...]:
+        """What the names of temporary files begin with that are not beside their Measurement Set.
+
+        In a work folder they are named by the last component of its path alone, so Measurement
+        Sets of one name in different folders get in each other's way; and those that end in a
+        slash have no name there at all.
+        """
+        folders = [path.text for path in self.paths if path.use is Use.WORK_FOLDER]
+        if not folders or not folders[-1]:
+            return ()
+        sets = (*self.measurement_sets, *(word.text for word in self.doubtful))
+        return tuple(posixpath.join(folders[-1], posixpath.basename(each)) for each in sets)
 
     @property
     def lacks_input(self) -> bool:

@@ -270,6 +270,20 @@ def test_paths_are_told_by_what_is_done_with_them() -> None:
     assert parts["a,b.ms"] == ("a,b.ms",)
 
 
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("wsclean /a/b.ms", []),
+        ("wsclean -temp-dir /x -temp-dir /fast/ /a/b.ms c.ms", ["/fast/b.ms", "/fast/c.ms"]),
+        ("wsclean -temp-dir tmp -new 1 /a/b.ms", ["tmp/1", "tmp/b.ms"]),
+        ("wsclean -temp-dir /fast /a/b.ms/", ["/fast/"]),
+        ("wsclean -temp-dir /fast -temp-dir '' /a/b.ms", []),
+    ],
+)
+def test_temporary_files_are_named_in_a_work_folder(line: str, names: list[str]) -> None:
+    assert list(read(line).temporary_names) == names
+
+
 def test_the_direction_of_another_measurement_set_is_read() -> None:
     assert used(read("chgcentre -from-ms b.ms a.ms")) == [
         ("b.ms", Use.INPUT),

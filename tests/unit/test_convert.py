@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 
 from support.jobs import at, make_job
 from wsclean_workerd.convert import (
+    LONGEST_WAIT,
     finding_to_proto,
     job_id_from_proto,
     job_to_proto,
     mount_to_proto,
     offsets_from_proto,
+    output_to_proto,
     outputs_from_proto,
     spec_from_proto,
     spec_to_proto,
     state_to_proto,
     states_from_proto,
+    wait_from_proto,
 )
 from wsclean_workerd.diagnosis import Finding, Verdict
 from wsclean_workerd.errors import InvalidRequest, NoSuchJob
@@ -166,6 +169,31 @@ def test_a_finding_is_told(verdict: Verdict) -> None:
 def test_an_endless_number_is_no_id(text: str) -> None:
     with pytest.raises(NoSuchJob, match="there is no job"):
         job_id_from_proto(text)
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        (None, None),
+        (Duration(), 0.0),
+        (Duration(nanos=500_000_000), 0.5),
+        (Duration(seconds=10), LONGEST_WAIT),
+    ],
+)
+def test_a_submission_waits_only_if_it_is_to(wait: Duration | None, seconds: float | None) -> None:
+    assert wait_from_proto(pb.SubmitJobRequest(wait=wait)) == seconds
+
+
+@pytest.mark.parametrize("wait", [Duration(nanos=-1), Duration(seconds=10, nanos=1)])
+def test_a_submission_waits_neither_less_than_nothing_nor_long(wait: Duration) -> None:
+    with pytest.raises(InvalidRequest, match="expected 0 to 10 s"):
+        wait_from_proto(pb.SubmitJobRequest(wait=wait))
+
+
+def test_all_that_a_job_has_written_is_told() -> None:
+    assert output_to_proto({}) == pb.JobOutput()
+    told = output_to_proto({Output.STDERR: b"e", Output.STDOUT: b"o"})
+    assert told == pb.JobOutput(stdout=b"o", stderr=b"e")
 
 
 def test_offsets_are_those_of_files() -> None:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 
 import docker
 import pytest
 
-from support.daemon import daemon_folder
-from support.docker_daemon import IMAGE, DockerDaemon
+from support.docker_daemon import DockerDaemon, docker_daemon
 from support.systemd_host import SystemdHost, gather_wheels, installed_image
 from support.systemd_host import systemd_host as booted_host
 
@@ -48,28 +46,8 @@ def engine(engine_url: str) -> Iterator[docker.APIClient]:
 @pytest.fixture
 def idle_daemon(engine_url: str) -> Iterator[DockerDaemon]:
     """A daemon with the docker runtime that has not been started."""
-    with daemon_folder() as folder:
-        daemon = DockerDaemon(
-            folder,
-            "",
-            values={
-                "url": engine_url,
-                "image": IMAGE,
-                "name": f"ww-test-{uuid.uuid4().hex[:8]}",
-                "call_timeout": 15,
-                "slots": 4,
-                "run_as": "0:0",
-                "data": folder / "data",
-            },
-        )
-        try:
-            yield daemon
-            if daemon.process is not None:
-                assert daemon.stop() == 0, daemon.log
-        finally:
-            if daemon.process is not None:
-                daemon.kill()
-            daemon.clean_up()
+    with docker_daemon(engine_url) as daemon:
+        yield daemon
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
 
 import pytest
 from grpc_health.v1 import health_pb2
 
-from support.daemon import DEADLINE, daemon_folder, until
-from support.docker_daemon import DockerDaemon
+from support.daemon import DEADLINE, until
+from support.docker_daemon import DockerDaemon, docker_daemon
 from support.private_engine import SMALL_IMAGE, PrivateEngine, private_engine
 from support.proxy import EngineProxy
 from wsclean_client import JobLost, JobState, WSCleanClient
@@ -28,30 +27,14 @@ def own_engine() -> Iterator[PrivateEngine]:
 @pytest.fixture
 def host(own_engine: PrivateEngine) -> Iterator[DockerDaemon]:
     """A daemon on that engine which has not been started."""
+
+    def clean_up(daemon: DockerDaemon) -> None:
+        own_engine.start()
+        daemon.remove_containers()
+
     own_engine.start()
-    with daemon_folder() as folder:
-        daemon = DockerDaemon(
-            folder,
-            "",
-            engine=own_engine.url,
-            values={
-                "url": own_engine.url,
-                "image": SMALL_IMAGE,
-                "name": f"ww-test-{uuid.uuid4().hex[:8]}",
-                "call_timeout": 1,
-                "run_as": "0:0",
-                "data": folder / "data",
-            },
-        )
-        try:
-            yield daemon
-            if daemon.process is not None:
-                assert daemon.stop() == 0, daemon.log
-        finally:
-            if daemon.process is not None:
-                daemon.kill()
-            own_engine.start()
-            daemon.remove_containers()
+    with docker_daemon(own_engine.url, clean_up, image=SMALL_IMAGE, call_timeout=1) as daemon:
+        yield daemon
 
 
 def await_code(client: WSCleanClient, *codes: str) -> str:

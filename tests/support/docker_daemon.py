@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.daemon import DEADLINE, DaemonProcess
+from support.daemon import DEADLINE, DaemonProcess, daemon_folder
 
 OWN_SCRIPTS = "/wsclean-workerd/spool/runner/"
 # The runner looks whether this works when it starts, and does not wait for its end.
@@ -32,7 +35,14 @@ container = "/data"
 """
 
 
-DEFAULTS = {"slots": 4, "memory": "none", "programs": '["sh", "wsclean"]'}
+DEFAULTS = {
+    "image": IMAGE,
+    "call_timeout": 15,
+    "slots": 4,
+    "memory": "none",
+    "run_as": "0:0",
+    "programs": '["sh", "wsclean"]',
+}
 
 
 @dataclass
@@ -40,6 +50,8 @@ class DockerDaemon(DaemonProcess):
     """A daemon with a container of its own.
 
     Args:
+        values: For the configuration, where `DEFAULTS` will not do.
+        extra: What the configuration has more.
         engine: The address of the engine, if it is not that of the tests.
     """
 
@@ -47,12 +59,15 @@ class DockerDaemon(DaemonProcess):
     extra: str = ""
     engine: str | None = None
 
+    def __post_init__(self) -> None:
+        self.values = {**DEFAULTS, **self.values}
+
     @property
     def name(self) -> str:
         return str(self.values["name"])
 
     def write_config(self) -> None:
-        self.settings = SETTINGS.format(**{**DEFAULTS, **self.values}) + self.extra
+        self.settings = SETTINGS.format(**self.values) + self.extra
         super().write_config()
 
     def docker(self, *words: str) -> str:
@@ -109,3 +124,29 @@ class DockerDaemon(DaemonProcess):
         listed = self.docker("ps", "-aq", "--filter", f"name={self.name}")
         if listed:
             self.docker("rm", "-f", *listed.split())
+
+
+@contextmanager
+def docker_daemon(
+    engine: str,
+    clean_up: Callable[[DockerDaemon], None] = DockerDaemon.clean_up,
+    **values: Any,
+) -> Iterator[DockerDaemon]:
+    """A daemon that has not been started, and in the end is stopped with nothing left of it.
+
+    Args:
+        engine: The address of its engine.
+        clean_up: What is to be done when the daemon is gone, whatever happened.
+        values: For the configuration, where `DEFAULTS` will not do.
+    """
+    with daemon_folder() as folder:
+        own = {"url": engine, "name": f"ww-test-{uuid.uuid4().hex[:8]}", "data": folder / "data"}
+        daemon = DockerDaemon(folder, "", values={**own, **values}, engine=engine)
+        try:
+            yield daemon
+            if daemon.process is not None:
+                assert daemon.stop() == 0, daemon.log
+        finally:
+            if daemon.process is not None:
+                daemon.kill()
+            clean_up(daemon)

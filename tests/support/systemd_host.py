@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from support.daemon import DEADLINE, SERVICE, daemon_folder, until
-from support.docker_daemon import IMAGE, DockerDaemon
+from support.docker_daemon import DockerDaemon
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = "wsclean-workerd.service"
@@ -168,9 +168,7 @@ class SystemdHost:
             "",
             values={
                 "url": self.engine_inside,
-                "image": IMAGE,
                 "name": f"{self.name}-{instance or 'main'}",
-                "call_timeout": 15,
                 "run_as": "observer",
                 "data": self.folder / (instance or "main") / "data",
                 **values,

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import select
 import signal
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
+from support import strays
 from support.daemon import DEADLINE, DaemonProcess
-from support.strays import LOOK, STRAY, lives, stray
-from wsclean_client import JobCancelled, JobState, WSCleanClient
+from wsclean_client import JobState
 
-GRACE = timedelta(seconds=0.5)
-# Times of files are those of the kernel's tick.
-TICK = timedelta(seconds=0.02)
+GRACE = 0.5
 
 
 @pytest.fixture
@@ -26,64 +22,24 @@ def idle_daemon(idle_daemon: DaemonProcess) -> DaemonProcess:
     return idle_daemon
 
 
-def look(client: WSCleanClient, folder: Path) -> str:
-    """What the next job sees of what the last one has left."""
-    return client.run(["sh", "-c", LOOK], cwd=folder).stdout.strip()
-
-
 def await_death(pid: int) -> None:
     with os.fdopen(os.pidfd_open(pid)) as process:
         assert select.select([process], [], [], DEADLINE)[0]
 
 
 def test_a_job_keeps_its_slot_until_what_it_left_is_killed(daemon: DaemonProcess) -> None:
-    with daemon.client() as client:
-        first = client.submit(["sh", "-c", f"{STRAY}exit 3"], cwd=daemon.data)
-        second = client.submit(["sh", "-c", LOOK], cwd=daemon.data)
-        done = first.wait(DEADLINE)
-        assert (done.state, done.exit_status) == (JobState.FAILED, 3)
-        assert second.result().stdout == "gone\n"
-        started = second.refresh().started_at
-        assert started is not None
-        assert done.ended_at is not None
-        assert started - done.ended_at >= GRACE - TICK
+    strays.see_the_slot_kept(daemon, GRACE)
 
 
 def test_what_ignores_term_outlives_its_cancelled_job_for_the_grace_period_only(
     daemon: DaemonProcess,
 ) -> None:
-    script = f"{STRAY}trap 'exit 9' TERM; echo left; while :; do sleep 0.1; done"
-    with daemon.client() as client:
-        job = client.submit(["sh", "-c", script], cwd=daemon.data)
-        daemon.await_output(job.id, "left")
-        job.cancel()
-        with pytest.raises(JobCancelled) as caught:
-            job.result()
-        assert caught.value.job.exit_status == 9
-        assert look(client, daemon.data) == "gone"
+    strays.see_the_cancelled_job_outlived(daemon)
 
 
-@pytest.mark.parametrize("when", ["before its end", "after its end"])
+@pytest.mark.parametrize("when", strays.WHEN_KILLED)
 def test_a_daemon_that_was_killed_ends_what_jobs_left(daemon: DaemonProcess, when: str) -> None:
-    os.mkfifo(daemon.data / "gate")
-    script = f"{STRAY}echo left; read line <gate"
-    with daemon.client() as client:
-        job = client.submit(["sh", "-c", script], cwd=daemon.data)
-        daemon.await_output(job.id, "left")
-        alive = os.open(daemon.spool / "jobs" / job.id / "alive", os.O_RDONLY)
-        if when == "before its end":
-            daemon.kill()
-        (daemon.data / "gate").write_text("go\n", encoding="ascii")
-        while os.read(alive, 100):
-            pass
-        os.close(alive)
-        if when == "after its end":
-            job.wait(DEADLINE)
-            daemon.kill()
-        assert lives(daemon.data)
-        daemon.start()
-        assert job.result().returncode == 0
-        assert look(client, daemon.data) == "gone"
+    strays.see_it_ended_by_the_next_daemon(daemon, when, lambda: strays.lives(daemon.data))
 
 
 def test_what_lets_go_of_everything_and_loses_its_wrapper_is_lost_and_ended(
@@ -100,6 +56,6 @@ def test_what_lets_go_of_everything_and_loses_its_wrapper_is_lost_and_ended(
         assert ended.state is JobState.LOST
         assert ended.reason is not None
         assert ended.reason.code == "PROCESSES_GONE"
-        assert lives(daemon.data)
-        await_death(stray(daemon.data))
-        assert look(client, daemon.data) == "gone"
+        assert strays.lives(daemon.data)
+        await_death(strays.stray(daemon.data))
+        assert strays.look(client, daemon.data) == "gone"

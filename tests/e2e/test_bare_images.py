@@ -13,7 +13,7 @@ import pytest
 from support.bare_images import busybox_image, image_without
 from support.daemon import DEADLINE, until
 from support.docker_daemon import DockerDaemon
-from support.strays import LOOK, STRAY
+from support.strays import STRAY, look
 from wsclean_client import JobCancelled, JobState
 
 OTHER = "12345:23456"
@@ -142,7 +142,7 @@ def test_what_a_job_has_left_is_found_and_ended(daemon: DockerDaemon) -> None:
         daemon.kill()
         daemon.start()
         until(job.refresh, lambda info: not info.lingering)
-        assert client.run(["sh", "-c", LOOK], cwd=daemon.data).stdout == "gone\n"
+        assert look(client, daemon.data) == "gone"
 
 
 def test_a_job_that_signals_its_own_process_group_ends_nothing_else(daemon: DockerDaemon) -> None:

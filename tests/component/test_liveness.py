@@ -206,29 +206,34 @@ async def test_a_keeper_that_has_ended_or_does_not_come_back_is_overdue() -> Non
 
         def __init__(self, error: BaseException | None) -> None:
             self.error = error
+            self.asked = asyncio.Event()
 
         async def ensure(self, *, busy: bool) -> RuntimeCondition:
             del busy
+            self.asked.set()
             if self.error is None:
                 await asyncio.Event().wait()
             raise self.error  # type: ignore[misc]
 
-    def keeper(error: BaseException | None, longest: float) -> RuntimeKeeper:
-        return RuntimeKeeper(
-            Runtime(error),  # type: ignore[arg-type]
+    runtimes = [
+        Runtime(None),
+        Runtime(None),
+        Runtime(RuntimeUnavailable("AWAY", "the engine is away")),
+    ]
+    hanging, patient, failing = (
+        RuntimeKeeper(
+            runtime,  # type: ignore[arg-type]
             busy=lambda: False,
             lost=lambda: None,
             changed=lambda: None,
             longest=longest,
         )
-
-    hanging, patient, failing = (
-        keeper(None, 0.0),
-        keeper(None, 60.0),
-        keeper(RuntimeUnavailable("AWAY", "the engine is away"), 0.0),
+        for runtime, longest in zip(runtimes, (0.0, 60.0, 0.0), strict=True)
     )
     tasks = [asyncio.create_task(each.run()) for each in (hanging, patient, failing)]
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(DEADLINE):
+        for runtime in runtimes:
+            await runtime.asked.wait()
     assert hanging.overdue == "the runtime has been made ready for more than 0 s"
     # An engine that is away is asked again and again, and that is all that can be done.
     assert (patient.overdue, failing.overdue) == (None, None)

@@ -7,6 +7,7 @@ import docker
 import pytest
 
 from support.docker_daemon import DockerDaemon, docker_daemon
+from support.storage import HangingStorage, hanging_storage
 from support.systemd_host import SystemdHost, gather_wheels, installed_image
 from support.systemd_host import systemd_host as booted_host
 
@@ -55,6 +56,12 @@ def daemon(idle_daemon: DockerDaemon) -> DockerDaemon:
     """A daemon with the docker runtime that is ready."""
     idle_daemon.start()
     return idle_daemon
+
+
+@pytest.fixture
+def storage() -> Iterator[HangingStorage]:
+    with hanging_storage() as storage:
+        yield storage
 
 
 @pytest.fixture

@@ -8,44 +8,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from support.daemon import DEADLINE, until
 from support.docker_daemon import DockerDaemon
-from support.storage import HangingStorage, hanging_storage
+from support.storage import HangingStorage, await_stuck, daemon_on, submit
 from wsclean_client import JobHandle, JobState, WSCleanClient
-from wsclean_workerd_api.v1 import worker_pb2 as pb
-from wsclean_workerd_api.v1 import worker_pb2_grpc
 
-SETTINGS = """
-[[mounts]]
-host = "{mount}"
-container = "/slow"
-[storage]
-probe_timeout = 1
-proof_age = 0.1
-"""
 RPC_SECONDS = 0.1
 STOP_SECONDS = 5
 
 
 @pytest.fixture
-def storage() -> Iterator[HangingStorage]:
-    with hanging_storage() as storage:
-        yield storage
-
-
-@pytest.fixture
 def host(storage: HangingStorage, idle_daemon: DockerDaemon) -> Iterator[DockerDaemon]:
-    """A daemon with two mounts, /data and /slow, that is ready."""
-    idle_daemon.extra = SETTINGS.format(mount=storage.mount)
-    try:
-        idle_daemon.start()
-        yield idle_daemon
-    finally:
-        # Before the daemon and its containers are to end.
-        storage.release()
+    with daemon_on(storage, idle_daemon) as daemon:
+        yield daemon
 
 
 def await_condition(client: WSCleanClient, code: str | None) -> str:
@@ -55,27 +32,6 @@ def await_condition(client: WSCleanClient, code: str | None) -> str:
         lambda found: (found.code if found else None) == code,
     )
     return condition.message if condition else ""
-
-
-def await_stuck(daemon: DockerDaemon) -> None:
-    """Wait until a process of the container waits for storage and cannot be ended."""
-    # Its state is D only once somebody tries to end it.
-    until(
-        lambda: daemon.docker("top", daemon.name, "-eo", "pid,wchan:30"),
-        lambda shown: "request_wait" in shown,
-    )
-
-
-def submit(daemon: DockerDaemon, script: str, folder: Path, *paths: Path) -> JobHandle:
-    """Submit a job without looking at its paths, which the client's own way would hang on."""
-    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
-        spec = pb.JobSpec(
-            command=["sh", "-c", script, *map(str, paths)], working_directory=str(folder)
-        )
-        answer = worker_pb2_grpc.WorkerServiceStub(channel).SubmitJob(
-            pb.SubmitJobRequest(spec=spec), timeout=DEADLINE
-        )
-    return daemon.client().job(answer.job.id)
 
 
 def cat(daemon: DockerDaemon, folder: Path) -> JobHandle:
@@ -125,10 +81,11 @@ def test_a_container_that_cannot_end_is_retired_and_gone_when_storage_is_back(
 ) -> None:
     (storage.behind / "file").write_text("read\n", encoding="utf-8")
     with host.client() as client:
-        job = submit(host, "echo up; while cat file; do :; done", storage.mount)
+        # Opening cannot be ended; reading, which waits for a page only, can.
+        job = submit(host, "echo up; while : <file; do :; done", storage.mount)
         host.await_output(job.id, "up")
         storage.hang()
-        await_stuck(host)
+        await_stuck(host, host.name)
         stuck = host.container()
         with pytest.raises(subprocess.CalledProcessError):
             host.docker("kill", host.name)

@@ -77,13 +77,14 @@ class DockerDaemon(DaemonProcess):
             capture_output=True,
             text=True,
             check=True,
-            env=self._environment,
+            env=self.docker_environment,
             timeout=DEADLINE,
         )
         return done.stdout.strip()
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def docker_environment(self) -> dict[str, str]:
+        """The environment in which the docker command finds the engine."""
         return {**os.environ, **({"DOCKER_HOST": self.engine} if self.engine else {})}
 
     def container(self) -> str:
@@ -116,7 +117,7 @@ class DockerDaemon(DaemonProcess):
                 ["docker", "rmi", "-f", str(self.values["image"])],
                 capture_output=True,
                 check=False,
-                env=self._environment,
+                env=self.docker_environment,
                 timeout=DEADLINE,
             )
 

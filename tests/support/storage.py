@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
 from support import hanging_fs
 from support.daemon import DEADLINE, daemon_folder, until
+from support.docker_daemon import DockerDaemon
+from wsclean_client import JobHandle
+from wsclean_workerd_api.v1 import worker_pb2 as pb
+from wsclean_workerd_api.v1 import worker_pb2_grpc
+
+_SETTINGS = """
+[[mounts]]
+host = "{mount}"
+container = "/slow"
+[storage]
+probe_timeout = 1
+proof_age = 0.1
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,15 @@ class HangingStorage:
         """Answer again, also what was asked meanwhile."""
         (self.folder / "hang").unlink(missing_ok=True)
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Answer nothing meanwhile."""
+        self.hang()
+        try:
+            yield
+        finally:
+            self.release()
+
 
 @contextmanager
 def hanging_storage() -> Iterator[HangingStorage]:
@@ -61,3 +86,55 @@ def hanging_storage() -> Iterator[HangingStorage]:
                 subprocess.run(["fusermount3", "-uz", storage.mount], check=False)
                 process.terminate()
                 process.wait(DEADLINE)
+
+
+@contextmanager
+def daemon_on(storage: HangingStorage, daemon: DockerDaemon) -> Iterator[DockerDaemon]:
+    """A daemon made ready with two mounts, /data and /slow; storage is released in the end."""
+    daemon.extra = _SETTINGS.format(mount=storage.mount)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        # Before the daemon and its containers are to end.
+        storage.release()
+
+
+def submit(
+    daemon: DockerDaemon,
+    script: str,
+    folder: Path,
+    *paths: Path,
+    seconds: int | None = None,
+    locks: Iterable[str] = (),
+) -> JobHandle:
+    """Submit a job without looking at its paths, which the client's own way would hang on.
+
+    Args:
+        daemon: Whose job it is to be.
+        script: What it does.
+        folder: Where.
+        paths: The arguments of the script.
+        seconds: How long it may run.
+        locks: What no other job may have meanwhile.
+    """
+    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+        spec = pb.JobSpec(
+            command=["sh", "-c", script, *map(str, paths)],
+            working_directory=str(folder),
+            run_timeout=None if seconds is None else Duration(seconds=seconds),
+            locks=locks,
+        )
+        answer = worker_pb2_grpc.WorkerServiceStub(channel).SubmitJob(
+            pb.SubmitJobRequest(spec=spec), timeout=DEADLINE
+        )
+    return daemon.client().job(answer.job.id)
+
+
+def await_stuck(daemon: DockerDaemon, container: str) -> None:
+    """Wait until a process of a container waits for storage and cannot be ended."""
+    # Its state is D only once somebody tries to end it.
+    until(
+        lambda: daemon.docker("top", container, "-eo", "pid,wchan:30"),
+        lambda shown: "request_wait" in shown,
+    )

@@ -54,7 +54,8 @@ def test_a_drained_daemon_accepts_jobs_and_starts_them_when_it_is_resumed(
     daemon: DaemonProcess,
 ) -> None:
     with daemon.client() as client:
-        running = daemon.begin(client, "until [ -e gate ]; do sleep 0.05; done")
+        gate = daemon.gate()
+        running = daemon.begin(client, gate.wait)
         with calling(client.drain()) as call:
             # A slot is free, and nobody gets it.
             waiting = client.submit(["sh", "-c", "echo ran"], cwd=daemon.data)
@@ -64,7 +65,7 @@ def test_a_drained_daemon_accepts_jobs_and_starts_them_when_it_is_resumed(
             assert status.refusing is None
             assert running.refresh().state is JobState.RUNNING
             assert call.told == [1]
-            (daemon.data / "gate").touch()
+            gate.open()
             assert call.end() == [1, 0]
         assert call.error is None
         assert running.wait(DEADLINE).state is JobState.SUCCEEDED

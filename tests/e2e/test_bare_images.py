@@ -121,11 +121,12 @@ def test_nothing_is_left_of_a_tree_that_was_cancelled(daemon: DockerDaemon) -> N
 
 def test_a_job_outlives_the_daemon_and_can_be_cancelled_by_the_next(daemon: DockerDaemon) -> None:
     with daemon.client() as client:
-        job = daemon.begin(client, "while [ ! -e go ]; do sleep 0.1; done; echo end; exit 3")
+        gate = daemon.gate()
+        job = daemon.begin(client, f"{gate.wait}; echo end; exit 3")
         other = daemon.begin(client, "exec sleep 600")
         daemon.kill()
         daemon.start()
-        (daemon.data / "go").touch()
+        gate.open()
         done = job.result(check=False)
         assert (done.returncode, done.stdout) == (3, "up\nend\n")
         other.cancel()

@@ -129,10 +129,11 @@ def test_killed_and_started_again_the_daemon_adopts_container_and_jobs(
 ) -> None:
     before = daemon.container()
     with daemon.client() as client:
-        job = daemon.begin(client, "while [ ! -e go ]; do sleep 0.1; done; echo end; exit 3")
+        gate = daemon.gate()
+        job = daemon.begin(client, f"{gate.wait}; echo end; exit 3")
         daemon.kill()
         daemon.start()
-        (daemon.data / "go").touch()
+        gate.open()
         done = job.result(check=False)
     assert (done.returncode, done.stdout) == (3, "up\nend\n")
     assert daemon.container() == before
@@ -227,12 +228,13 @@ def test_another_configuration_makes_a_new_container_once_it_is_idle(
     (daemon.folder / "more").mkdir()
     daemon.extra = f'[[mounts]]\nhost = "{daemon.folder}/more"\n'
     with daemon.client() as client:
-        job = daemon.begin(client, "while [ ! -e go ]; do sleep 0.1; done")
+        gate = daemon.gate()
+        job = daemon.begin(client, gate.wait)
         assert daemon.stop() == 0
         daemon.start()
         assert condition(client) == "CONTAINER_OUTDATED"
         assert daemon.container() == before
-        (daemon.data / "go").touch()
+        gate.open()
         assert job.result().returncode == 0
     daemon.stop()
     daemon.start()
@@ -336,10 +338,11 @@ def test_an_engine_that_is_away_is_waited_for(
         assert job.result(timeout=DEADLINE).stdout == "ran\n"
         # And away again while a job runs: the job does not notice.
         before = idle_daemon.container()
-        job = idle_daemon.begin(client, "while [ ! -e go ]; do sleep 0.1; done; exit 4")
+        gate = idle_daemon.gate()
+        job = idle_daemon.begin(client, f"{gate.wait}; exit 4")
         proxy.stop()
         idle_daemon.await_health(wanted=NOT_SERVING)
-        (idle_daemon.data / "go").touch()
+        gate.open()
         assert job.result(check=False, timeout=DEADLINE).returncode == 4
         proxy.start()
         idle_daemon.await_health()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from grpc_health.v1 import health_pb2
 
-from support.daemon import DEADLINE, until
+from support.daemon import DEADLINE, Gate, until
 from support.docker_daemon import DockerDaemon, docker_daemon
 from support.private_engine import SMALL_IMAGE, PrivateEngine, private_engine
 from support.proxy import EngineProxy
@@ -51,7 +51,8 @@ def run(daemon: DockerDaemon, client: WSCleanClient) -> None:
     assert client.run(["sh", "-c", "echo ran"], cwd=daemon.data).stdout == "ran\n"
 
 
-WAIT = "while [ ! -e go ]; do sleep 0.1; done; echo end; exit 3"
+def wait(gate: Gate) -> str:
+    return f"{gate.wait}; echo end; exit 3"
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -63,12 +64,13 @@ def test_with_live_restore_jobs_do_not_notice_that_the_engine_is_away(
     host.start()
     before = host.container()
     with host.client() as client:
-        ended, other = host.begin(client, WAIT), host.begin(client, WAIT.replace("go", "gone"))
+        gates = [host.gate("first"), host.gate("second")]
+        ended, other = (host.begin(client, wait(gate)) for gate in gates)
         own_engine.stop() if end == "stop" else own_engine.kill()
         host.await_health(wanted=NOT_SERVING)
         await_code(client, "ENGINE_UNREACHABLE")
         waiting = client.submit(["sh", "-c", "echo ran"], cwd=host.data)
-        (host.data / "go").touch()
+        gates[0].open()
         done = ended.result(check=False, timeout=DEADLINE)
         assert (done.returncode, done.stdout) == (3, "up\nend\n")
         assert waiting.refresh().state is JobState.QUEUED
@@ -77,7 +79,7 @@ def test_with_live_restore_jobs_do_not_notice_that_the_engine_is_away(
         assert waiting.result(timeout=DEADLINE).stdout == "ran\n"
         assert time.monotonic() - since < RECOVERY_SECONDS
         assert host.container() == before
-        (host.data / "gone").touch()
+        gates[1].open()
         assert other.result(check=False, timeout=DEADLINE).returncode == 3
     host.stop()
     # Without containers, so that the next test gets an engine without.
@@ -132,13 +134,14 @@ def test_an_engine_that_hangs_is_noticed_and_forgiven(
     host.start()
     before = host.container()
     with host.client() as client:
-        job = host.begin(client, WAIT)
+        gate = host.gate()
+        job = host.begin(client, wait(gate))
         with own_engine.hanging():
             # Nobody needs it at the moment.
             host.await_health(wanted=NOT_SERVING)
             await_code(client, "ENGINE_SILENT")
             waiting = client.submit(["sh", "-c", "echo ran"], cwd=host.data)
-            (host.data / "go").touch()
+            gate.open()
             assert job.result(check=False, timeout=DEADLINE).returncode == 3
             assert waiting.refresh().state is JobState.QUEUED
         since = time.monotonic()
@@ -156,13 +159,14 @@ def test_an_engine_that_fails_is_asked_less_and_less_often(
     host.start()
     before = host.container()
     with host.client() as client:
-        job = host.begin(client, WAIT)
+        gate = host.gate()
+        job = host.begin(client, wait(gate))
         proxy.stop()
         proxy.start(failing=True)
         host.await_health(wanted=NOT_SERVING)
         assert "bad day" in await_code(client, "ENGINE_ERROR")
         waiting = client.submit(["sh", "-c", "echo ran"], cwd=host.data)
-        (host.data / "go").touch()
+        gate.open()
         assert job.result(check=False, timeout=DEADLINE).returncode == 3
         assert waiting.refresh().state is JobState.QUEUED
         proxy.requests.clear()

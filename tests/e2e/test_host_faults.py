@@ -14,7 +14,6 @@ from support.docker_daemon import DockerDaemon
 from wsclean_client import JobHandle, JobLost, JobState, RequestRefused
 
 DISK = "24m"
-WAIT = "while [ ! -e go ]; do sleep 0.1; done; echo end; exit 3"
 
 
 @pytest.fixture
@@ -49,7 +48,8 @@ def test_a_full_state_disk_loses_nothing_and_needs_no_restart(
     idle_daemon.values["slots"] = 1
     idle_daemon.start()
     with idle_daemon.client() as client:
-        running = idle_daemon.begin(client, WAIT)
+        gate = idle_daemon.gate()
+        running = idle_daemon.begin(client, f"{gate.wait}; echo end; exit 3")
         waiting = [
             client.submit(["sh", "-c", f"echo {n} >>order"], cwd=idle_daemon.data) for n in (1, 2)
         ]
@@ -62,7 +62,7 @@ def test_a_full_state_disk_loses_nothing_and_needs_no_restart(
                 accepted.append(client.submit(command, cwd=idle_daemon.data))
         assert caught.value.reason == "JOURNAL_UNAVAILABLE"
         assert client.status().refusing is not None
-        (idle_daemon.data / "go").touch()
+        gate.open()
         # Its processes end although its status cannot go into the journal.
         until((small_disk / "spool/jobs" / running.id / "exit").read_text, str.strip)
         filler.unlink()

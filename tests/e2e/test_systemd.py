@@ -190,8 +190,8 @@ def test_it_is_ready_without_engine_or_image_and_says_what_it_lacks(
 def test_stop_and_restart_are_quick_and_leave_what_runs_alone(host: SystemdHost) -> None:
     daemon = host.daemon()
     daemon.start()
-    gate = daemon.data / "gate"
-    job = begin(daemon, "echo up; until [ -e gate ]; do sleep 0.1; done; echo seen; exit 7")
+    gate = daemon.gate()
+    job = begin(daemon, f"echo up; {gate.wait}; echo seen; exit 7")
     container = daemon.container()
     daemon.await_status("ready; 1 jobs running, 0 waiting")
 
@@ -207,7 +207,7 @@ def test_stop_and_restart_are_quick_and_leave_what_runs_alone(host: SystemdHost)
     assert time.monotonic() - began < QUICK
     assert host.show(UNIT, "Result") == {"Result": "success"}
     # It ends while nobody is there to see it.
-    gate.touch()
+    gate.open()
     daemon.await_output(job, "seen")
     daemon.start()
     with daemon.client() as client:
@@ -288,9 +288,10 @@ def test_jobs_on_the_host_itself_have_the_room_they_need(host: SystemdHost) -> N
     daemon = host.daemon()
     daemon.native = True
     daemon.start()
+    gate = daemon.gate()
     script = (
         "echo $$ >/tmp/made; id -u; python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)' && "
-        "echo up; until [ -e gate ]; do sleep 0.1; done"
+        f"echo up; {gate.wait}"
     )
     job = begin(daemon, script)
     # In the folder that everybody knows as /tmp, and not in one of the unit's own.
@@ -299,7 +300,7 @@ def test_jobs_on_the_host_itself_have_the_room_they_need(host: SystemdHost) -> N
     host.systemctl("restart", UNIT)
     daemon.await_health()
     assert host.run("kill", "-0", made.read_text().strip()).returncode == 0
-    (daemon.data / "gate").touch()
+    gate.open()
     ended = begin(daemon, "trap '' TERM; echo up; sleep 600 & wait; sleep 600")
     with daemon.client() as client:
         assert client.job(job).wait(DEADLINE).state.name == "SUCCEEDED"

@@ -34,6 +34,26 @@ _PAUSE_SECONDS = 0.05
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Gate:
+    """Where jobs wait until a test lets one of them go on.
+
+    Args:
+        path: A FIFO in the folder where they work.
+    """
+
+    path: Path
+
+    @property
+    def wait(self) -> str:
+        """What a script does to wait."""
+        return f"read -r line <{self.path.name}"
+
+    def open(self) -> None:
+        """Let a job go on that waits, or that is about to."""
+        self.path.write_text("go\n", encoding="ascii")
+
+
 @dataclass
 class DaemonProcess:
     """One daemon with folders of its own.
@@ -129,6 +149,13 @@ class DaemonProcess:
         job = client.submit(["sh", "-c", f"echo up; {script}"], cwd=self.data)
         self.await_output(job.id, "up")
         return job
+
+    def gate(self, name: str = "gate") -> Gate:
+        """Have something where jobs of any user can wait."""
+        path = self.data / name
+        os.mkfifo(path)
+        path.chmod(0o666)
+        return Gate(path)
 
     def await_output(self, job_id: str, wanted: str) -> None:
         """Wait until a job has written a line to stdout."""

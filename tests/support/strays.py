@@ -77,15 +77,14 @@ def see_it_ended_by_the_next_daemon(
         when: One of `WHEN_KILLED`.
         lives: Says whether what was left is there, while no daemon is.
     """
-    os.mkfifo(daemon.data / "gate")
-    (daemon.data / "gate").chmod(0o666)
+    gate = daemon.gate()
     with daemon.client() as client:
-        job = client.submit(["sh", "-c", f"{STRAY}echo left; read line <gate"], cwd=daemon.data)
+        job = client.submit(["sh", "-c", f"{STRAY}echo left; {gate.wait}"], cwd=daemon.data)
         daemon.await_output(job.id, "left")
         alive = os.open(daemon.spool / "jobs" / job.id / "alive", os.O_RDONLY)
         if when == "before its end":
             daemon.kill()
-        (daemon.data / "gate").write_text("go\n", encoding="ascii")
+        gate.open()
         while os.read(alive, 100):
             pass
         os.close(alive)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from support.docker_daemon import IMAGE
+from support.programs import find, libraries
 
 _ENVIRONMENT = {**os.environ, "DOCKER_BUILDKIT": "0"}
 
 
 def busybox_image(tag: str) -> None:
     """Make an image in which BusyBox is all there is."""
-    busybox = shutil.which("busybox")
-    assert busybox, "busybox is missing: run the tests by `make test`, or tools/with-engine"
+    busybox = find("busybox")
     listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
     with io.BytesIO() as buffer:
         with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for path in (Path(busybox), *_libraries(busybox)):
-                inside = "bin/busybox" if path == Path(busybox) else str(path)[1:]
+            for path in (busybox, *libraries(busybox)):
+                inside = "bin/busybox" if path == busybox else str(path)[1:]
                 tar.add(path.resolve(), inside)
             for name in listed.stdout.split():
                 if name != "busybox":
@@ -38,13 +36,6 @@ def image_without(tag: str, programs: Sequence[str]) -> None:
     words = " ".join(programs)
     dockerfile = f"FROM {IMAGE}\nRUN for each in {words}; do rm $(command -v $each); done\n"
     _docker("build", "--network", "none", "--tag", tag, "-", data=dockerfile.encode())
-
-
-def _libraries(program: str) -> list[Path]:
-    """What a program needs that is not static."""
-    # It fails if there is nothing to list.
-    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-    return [Path(word) for word in listed.stdout.split() if word.startswith("/")]
 
 
 def _docker(*words: str, data: bytes) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Collection, Mapping
-from pathlib import Path
+
+from support.programs import find, libraries
 
 PROGRAMS = (
     *("cat", "cut", "find", "grep", "head", "mkfifo", "rm"),
@@ -52,29 +51,20 @@ def import_image(
 
 
 def _archive(programs: Collection[str], scripts: Mapping[str, str]) -> bytes:
+    found = {name: find(name, _PATH) for name in programs}
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for name in ("bin", "lib", "lib64"):
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
             archive.addfile(link)
-        for name in programs:
-            archive.add(_program(name).resolve(), f"usr/bin/{name}")
-        for library in sorted({each for name in programs for each in _libraries(_program(name))}):
-            archive.add(Path(library).resolve(), "usr/" + library.removeprefix("/usr").lstrip("/"))
+        for name, program in found.items():
+            archive.add(program.resolve(), f"usr/bin/{name}")
+        for library in sorted({each for program in found.values() for each in libraries(program)}):
+            inside = str(library).removeprefix("/usr").lstrip("/")
+            archive.add(library.resolve(), f"usr/{inside}")
         for name, text in scripts.items():
             entry = tarfile.TarInfo(f"usr/bin/{name}")
             entry.mode, entry.size = 0o755, len(text)
             archive.addfile(entry, io.BytesIO(text.encode()))
     return content.getvalue()
-
-
-def _program(name: str) -> Path:
-    found = shutil.which(name, path=_PATH)
-    assert found, f"{name} is not to be found in {_PATH}"
-    return Path(found)
-
-
-def _libraries(program: Path) -> list[str]:
-    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
-    return re.findall(r"(/\S+) \(0x", listed.stdout)

@@ -27,3 +27,11 @@ def test_every_container_counts_from_the_beginning() -> None:
     kills = OomKills()
     assert kills.explain("c", 10, 0, 7)
     assert kills.explain("d", 60, 0, 1)
+
+
+def test_one_lane_whose_jobs_are_killed_by_turns_by_the_kernel_and_by_somebody() -> None:
+    # What wrapper.sh has written on both kinds of control groups (e2e/test_control_groups.py).
+    kills = OomKills()
+    counts = [(0, 1), (1, 1), (1, 2), (2, 2)]
+    verdicts = [kills.explain("c", 60 * number, *each) for number, each in enumerate(counts)]
+    assert verdicts == [True, False, True, False]

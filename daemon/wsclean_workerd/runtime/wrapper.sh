@@ -157,16 +157,33 @@ run() {
     return $claimed
 }
 
+# find_oom_count: the file in which the kernel counts for this one's control group, of v2 or
+# v1. It is on top in a container, which sees no other group; and where the group's path leads
+# on a host, and in a container that shares the host's namespace of control groups.
+find_oom_count() {
+    oom_count=
+    while IFS=: read -r hierarchy controllers path; do
+        case $hierarchy,$controllers, in
+        0,,) file=memory.events top=/sys/fs/cgroup ;;
+        *,memory,*) file=memory.oom_control top=/sys/fs/cgroup/memory ;;
+        *) continue ;;
+        esac
+        # Of both there is one at most that has memory.
+        if [ -r "$top$path/$file" ]; then
+            oom_count=$top$path/$file
+        elif [ -r "$top/$file" ]; then
+            oom_count=$top/$file
+        fi
+    done </proc/self/cgroup
+}
+
 # count_oom_kills: how often the kernel has killed a process here because memory ran out.
 count_oom_kills() {
     kills=0
-    # Of cgroup v2 and v1, in a container its own.
-    for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
-        [ -r "$file" ] || continue
-        while read -r name value; do
-            [ "$name" != oom_kill ] || kills=$value
-        done <"$file"
-    done
+    [ -r "$oom_count" ] || return
+    while read -r name value; do
+        [ "$name" != oom_kill ] || kills=$value
+    done <"$oom_count"
 }
 
 spawner=
@@ -204,6 +221,7 @@ become() {
     fi
 }
 
+find_oom_count
 count_oom_kills
 case $mode in
 lane)

@@ -288,6 +288,8 @@ def test_jobs_on_the_host_itself_have_the_room_they_need(host: SystemdHost) -> N
     daemon = host.daemon()
     daemon.native = True
     daemon.start()
+    # Else one that ran out of memory would take the daemon with it.
+    assert host.show(UNIT, "OOMPolicy") == {"OOMPolicy": "continue"}
     gate = daemon.gate()
     script = (
         "echo $$ >/tmp/made; id -u; python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)' && "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.daemon import DEADLINE
+from support.systemd_versions import OLDEST, as_seen_by, complaints
+from wsclean_workerd import host_files
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = ROOT / "systemd"
@@ -76,6 +79,57 @@ def test_an_old_systemd_refuses_no_more_calls_than_a_new_one() -> None:
     assert lines[0] in refused
     # A group that is not known is ignored, which is harmless in what is refused only.
     assert not [word for line in allowed for word in line.split("=")[1].split() if "@" in word]
+
+
+UNITS = {
+    Path(file.path).name: file.text
+    for file in (*host_files.service_files("/opt/my tools%/bin"), host_files.native_file(None))
+    if file.path.endswith((".service", "native.conf"))
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_it_is_known_since_when_systemd_knows_what_a_unit_says(name: str) -> None:
+    assert len(UNITS) == 3
+    assert complaints(UNITS[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Type=notify\n", "Type=notify-reload\n"),
+        ("[Service]\n", "[Service]\nProcSubset=pid\n"),
+        ("@swap\n", "@swap @pkey\n"),
+        ("ExecStart=/", "ExecStart=+/"),
+        ("=wsclean-workerd-%i\n", "=wsclean-workerd-%j\n"),
+        ("StartLimitIntervalSec=0\n\n[Service]", "\n[Service]\nStartLimitIntervalSec=0"),
+    ],
+)
+def test_what_nobody_has_looked_up_would_be_seen(old: str, new: str) -> None:
+    unit = UNITS[host_files.TEMPLATE]
+    assert old in unit
+    assert complaints(unit.replace(old, new))
+
+
+def test_the_oldest_systemd_ignores_nothing_that_the_service_needs() -> None:
+    gone = {name for text in UNITS.values() for name in as_seen_by(OLDEST, text)[1]}
+    assert gone == {
+        # As old a one does not look whom the kernel kills.
+        "OOMPolicy",
+        *("PrivateMounts", "ProtectClock", "ProtectHostname", "ProtectKernelLogs", "ProtectProc"),
+        "RestrictSUIDSGID",
+    }
+
+
+def test_group_and_folders_are_told_in_words_of_the_oldest_systemd() -> None:
+    for kind, line in (
+        # There since systemd-sysusers is, with 215 (NEWS).
+        ("sysusers", r"g [a-z]+ - -"),
+        # As in all releases: a folder, its mode, whose it is, and no age.
+        ("tmpfiles", r"d /[a-z/-]+ 0[0-7]{3} root root -"),
+    ):
+        text = (HOST / f"{kind}.d" / "wsclean-workerd.conf").read_text()
+        assert all(re.fullmatch(rf"#.*|{line}", each) for each in text.splitlines())
 
 
 def test_group_and_folders_are_made(tmp_path: Path) -> None:

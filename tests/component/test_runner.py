@@ -96,7 +96,8 @@ def test_a_lane_that_is_killed_loses_the_job_that_it_ran_and_no_other(
         job = daemon.begin(client, "exec sleep 600")
         folder = daemon.spool / "jobs" / job.id
         wrapper = int((folder / "wrapper").read_text(encoding="ascii").split()[0])
-        for pid in {wrapper} | holders(folder / "alive"):
+        # The wrapper first, which would say how the job has ended.
+        for pid in (wrapper, *(holders(folder / "alive") - {wrapper})):
             os.kill(pid, signal.SIGKILL)
         ended = job.wait(DEADLINE)
         assert ended.state is JobState.LOST

@@ -60,6 +60,69 @@ MUTATIONS = [
         "return replace(job, launch=job.launch + 1), [StartJob(), again]",
     ),
     Mutation(
+        "a_command_runs_at_most_once",
+        "model.py",
+        "return self.attempt < self.attempts",
+        "return self.attempt <= self.attempts",
+    ),
+    Mutation(
+        "only_what_was_lost_runs_again",
+        "state_machine.py",
+        "    (_S.RUNNING, StatusLost): _to(lose_status, _S.LOST, _S.STOPPING),\n",
+        "    (_S.RUNNING, StatusLost): _to(vanish, _S.LOST, _S.QUEUED),\n",
+    ),
+    Mutation(
+        "InvalidTransition",
+        "losing.py",
+        "    settled = job.launch if job.state is JobState.QUEUED else job.launch - 1",
+        "    settled = job.launch if job.state is JobState.QUEUED else 0",
+    ),
+    Mutation(
+        "nothing_runs_again_that_was_told_to_end",
+        "losing.py",
+        "    if job.to_run_again:\n"
+        "        return _run_again(job, event.at, order_to_end(job).reason)\n",
+        "    if job.retries_left:\n"
+        "        return _run_again(job, event.at, order_to_end(job).reason)\n",
+    ),
+    Mutation(
+        "nothing_runs_again_that_was_told_to_end",
+        "losing.py",
+        "        started=None,\n",
+        "",
+    ),
+    Mutation(
+        "nothing_runs_again_that_was_told_to_end",
+        "losing.py",
+        "    if job.retries_left:\n        stopping",
+        "    if job.retries_left and job.attempt > 1:\n        stopping",
+    ),
+    Mutation(
+        "what_is_told_to_end_ends_as_it_was_told",
+        "losing.py",
+        "    if job.to_run_again:\n"
+        "        return stop(job, Stop(JobState.CANCELLED, event.reason)), []\n",
+        "",
+    ),
+    Mutation(
+        "deadlines_stay_where_they_are",
+        "steps.py",
+        "job.queued.boot + job.order.queue_timeout",
+        "job.submitted.boot + job.order.queue_timeout",
+    ),
+    Mutation(
+        "something_moves_every_job_on",
+        "steps.py",
+        "        return [SignalJob(Signal.KILL)]\n",
+        "        return []\n",
+    ),
+    Mutation(
+        "no_timer_is_left_behind",
+        "losing.py",
+        "[*disarm(*Timer), ForgetLaunch(), *arm_queue(queued)]",
+        "[ForgetLaunch(), *arm_queue(queued)]",
+    ),
+    Mutation(
         "what_never_began_never_will",
         "state_machine.py",
         "(_S.STARTING, CancelRequested): _to(_cancel_starting, _S.STOPPING)",
@@ -97,9 +160,9 @@ MUTATIONS = [
     ),
     Mutation(
         "a_slot_is_held_while_processes_live",
-        "state_machine.py",
-        "return replace(ended, lingering=True), [*disarm, linger]",
-        "return ended, [*disarm, linger]",
+        "losing.py",
+        "ended = end(job, event.at, JobState.LOST, event.reason, lingering=True)",
+        "ended = end(job, event.at, JobState.LOST, event.reason, lingering=False)",
     ),
     Mutation(
         "no_more_jobs_start_than_there_are_slots",
@@ -163,14 +226,14 @@ MUTATIONS = [
     ),
     Mutation(
         "what_is_told_to_end_ends_as_it_was_told",
-        "state_machine.py",
-        "return _end(job, at, job.stop.state, job.stop.reason, lingering=lingering)",
-        "return _end(job, at, _S.CANCELLED, job.stop.reason, lingering=lingering)",
+        "losing.py",
+        "return end(job, at, order.state, order.reason, lingering=lingering)",
+        "return end(job, at, JobState.CANCELLED, order.reason, lingering=lingering)",
     ),
     Mutation(
         "what_is_told_to_end_ends_as_it_was_told",
         "state_machine.py",
-        "(_S.STOPPING, CancelRequested): _to(_ignore, _S.STOPPING)",
+        "(_S.STOPPING, CancelRequested): _to(cancel_stopping, _S.STOPPING)",
         "(_S.STOPPING, CancelRequested): _to(_cancel_live, _S.STOPPING)",
     ),
     Mutation(
@@ -189,11 +252,11 @@ MUTATIONS = [
         "what_had_ended_is_not_timed_out",
         "recovery.py",
         "            found = [AttachJob()]\n",
-        "            found = [AttachJob(), *_arm_run(job)]\n",
+        "            found = [AttachJob(), ArmTimer(Timer.RUN, job.submitted.boot)]\n",
     ),
     Mutation(
         "kill_comes_a_grace_period_after_term",
-        "state_machine.py",
+        "steps.py",
         "return [SignalJob(Signal.TERM), ArmTimer(Timer.GRACE, now.boot + patience.grace)]",
         "return [SignalJob(Signal.TERM), ArmTimer(Timer.GRACE, now.boot)]",
     ),
@@ -218,9 +281,9 @@ MUTATIONS = [
     ),
     Mutation(
         "something_moves_every_job_on",
-        "state_machine.py",
-        "return replace(ended, lingering=True), [*disarm, linger]",
-        "return replace(ended, lingering=True), disarm",
+        "losing.py",
+        "return [*disarm(*Timer), ArmTimer(Timer.LINGER, at.boot + patience.grace)]",
+        "return disarm(*Timer)",
     ),
     Mutation(
         "something_moves_every_job_on",
@@ -237,8 +300,8 @@ MUTATIONS = [
     Mutation(
         "no_timer_is_left_behind",
         "state_machine.py",
-        "return running, [*_disarm(Timer.START), *_arm_run(running)]",
-        "return running, _arm_run(running)",
+        "return running, [*disarm(Timer.START), *arm_run(running)]",
+        "return running, arm_run(running)",
     ),
     Mutation(
         "deadlines_stay_where_they_are",
@@ -248,7 +311,7 @@ MUTATIONS = [
     ),
     Mutation(
         "deadlines_stay_where_they_are",
-        "state_machine.py",
+        "steps.py",
         "job.started.boot + job.order.run_timeout",
         "job.submitted.boot + job.order.run_timeout",
     ),
@@ -294,17 +357,9 @@ MUTATIONS = [
     ),
     Mutation(
         "InvalidTransition",
-        "state_machine.py",
-        "def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:\n"
-        "    if event.launch != job.launch:",
-        "def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:\n"
-        "    if event.launch > job.launch:",
-    ),
-    Mutation(
-        "InvalidTransition",
-        "state_machine.py",
-        "    (_S.RUNNING, LaunchFailed): _to(_ignore, _S.RUNNING),\n",
-        "",
+        "losing.py",
+        "    return event.launch <= settled",
+        "    return event.launch < settled",
     ),
     Mutation(
         "InvalidTransition",

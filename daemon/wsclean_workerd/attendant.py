@@ -13,6 +13,7 @@ from wsclean_workerd.command import script
 from wsclean_workerd.errors import LaunchRefused, RuntimeUnavailable
 from wsclean_workerd.events import (
     AttachJob,
+    ForgetLaunch,
     KillDelivered,
     LaunchFailed,
     ResolveLaunch,
@@ -79,7 +80,7 @@ class Attendant:
         # one may still be on its way when its job is forgotten; they are few.
         self._claimed: set[Launch] = set()
         self._prepared: dict[Launch, asyncio.Task[int]] = {}
-        self._signals: dict[tuple[JobId, Signal], asyncio.Task[None]] = {}
+        self._signals: dict[tuple[Launch, Signal], asyncio.Task[None]] = {}
         self._tasks: dict[asyncio.Task[None], JobId] = {}
         self._check: asyncio.TimerHandle | None = None
 
@@ -99,7 +100,9 @@ class Attendant:
             self._spawn(self._discard(job, task, known=known), "discard", job)
 
     def carry_out(
-        self, job: Job, instruction: StartJob | ResolveLaunch | AttachJob | SignalJob
+        self,
+        job: Job,
+        instruction: StartJob | ResolveLaunch | AttachJob | SignalJob | ForgetLaunch,
     ) -> None:
         """Do what the state machine wants done with the processes of a job."""
         match instruction:
@@ -111,6 +114,8 @@ class Attendant:
                 self.attach(job)
             case SignalJob(signal):
                 self.signal(job, signal)
+            case ForgetLaunch():
+                self.forget(job)
 
     def start(self, job: Job) -> None:
         """Prepare the job's folder and hand it to the runtime."""
@@ -137,15 +142,16 @@ class Attendant:
 
     def signal(self, job: Job, signal: Signal) -> None:
         """Send a signal to every process of the job, KILL until it could be sent."""
-        if (job.id, signal) not in self._signals:
+        what = job.last_launch, signal
+        if what not in self._signals:
             task = asyncio.create_task(self._signal(job, signal), name=f"{signal} job {job.id}")
-            self._signals[job.id, signal] = task
-            task.add_done_callback(lambda done: self._signalled(job.id, signal, done))
+            self._signals[what] = task
+            task.add_done_callback(lambda done: self._signalled(what, done))
 
     def forget(self, job: Job) -> None:
-        """Stop attending to a job that is over."""
+        """Stop attending to a job that is over, or to a start of it that is."""
         for signal in Signal:
-            if task := self._signals.get((job.id, signal)):
+            if task := self._signals.get((job.last_launch, signal)):
                 task.cancel()
         self._watcher.stop(job.last_launch)
 
@@ -181,8 +187,8 @@ class Attendant:
             **dict(job.spec.environment),
             MARK: mark_value(self._instance, job),
         }
-        text = script(job.order, environment)
-        folder = self._spool.job(job.id)
+        folder = self._spool.attempt(job)
+        text = script(job.order, environment, folder.outputs)
         return await self._disk.open(folder.prepare_and_open, text, job.order.user)
 
     async def _discard(self, job: Job, prepared: asyncio.Task[int], *, known: bool) -> None:
@@ -219,7 +225,7 @@ class Attendant:
         if of_all:
             self._runtime_failed(problem)
         reason = Reason(problem.code, str(problem))
-        self._tell(job.id, LaunchFailed(clock.now(), reason, not of_all, job.launch))
+        self._tell(job.id, LaunchFailed(clock.now(), reason, not of_all, launch=job.launch))
 
     async def _not_launched(self, job: Job, error: RuntimeUnavailable) -> None:
         # Told first, so that nothing else is handed to a runtime that is not there.
@@ -231,13 +237,14 @@ class Attendant:
             self._claimed.add(job.last_launch)
             self._watcher.stop(job.last_launch)
             self._runtime.release(job, reusable=False)
-            self._tell(job.id, LaunchFailed(clock.now(), reason, refused, job.launch))
+            failed = LaunchFailed(clock.now(), reason, refused, launch=job.launch)
+            self._tell(job.id, failed)
         else:
             self.attach(job)
 
     async def _claim(self, job: Job) -> bool:
         """Try to claim a start, again and again until the disk lets that be settled."""
-        folder = self._spool.job(job.id)
+        folder = self._spool.attempt(job)
         for pause in pauses():
             try:
                 return await self._disk.run(folder.claim, job.launch)
@@ -291,11 +298,11 @@ class Attendant:
             else:
                 break
         if signal is Signal.KILL:
-            self._tell(job.id, KillDelivered(clock.now()))
+            self._tell(job.id, KillDelivered(clock.now(), launch=job.launch))
             self._watcher.killed(job.last_launch)
 
-    def _signalled(self, job_id: JobId, signal: Signal, task: asyncio.Task[None]) -> None:
-        del self._signals[job_id, signal]
+    def _signalled(self, what: tuple[Launch, Signal], task: asyncio.Task[None]) -> None:
+        del self._signals[what]
         complain(task)
 
     # -- small things ------------------------------------------------------------

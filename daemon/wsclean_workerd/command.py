@@ -28,6 +28,9 @@ is 128 KiB for one argument)."""
 LONGEST_LIMIT = 10 * 366 * 86400.0
 """Ten years, in seconds: more than any run, and less than what a message can hold."""
 
+MOST_RETRIES = 100
+"""How often a command may be run again."""
+
 _NOTHING_WRITTEN = frozenset({"-version", "--version", "-help", "--help"})
 _MAX_UMASK = 0o777
 
@@ -67,6 +70,7 @@ class CommandRules:
             InvalidRequest: If it cannot run, with the words for the caller.
         """
         self._check_words(spec)
+        self._check_retries(spec.retries)
         self._check_environment(spec.environment)
         if not spec.working_directory.startswith("/"):
             raise InvalidRequest(
@@ -108,6 +112,14 @@ class CommandRules:
                 f"cannot run {program!r}: the programs that may run are "
                 f"{', '.join(self.programs)} (jobs.programs in the configuration)",
                 program=program,
+            )
+
+    @staticmethod
+    def _check_retries(retries: int) -> None:
+        if retries > MOST_RETRIES:
+            raise InvalidRequest(
+                f"cannot allow {retries} retries: expected at most {MOST_RETRIES}",
+                reason="INVALID_RETRIES",
             )
 
     def _check_environment(self, environment: Sequence[tuple[str, str]]) -> None:
@@ -186,7 +198,7 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
     return value
 
 
-def script(order: Order, environment: Mapping[str, str]) -> str:
+def script(order: Order, environment: Mapping[str, str], outputs: str = "") -> str:
     """Write the shell script that becomes the job's main process.
 
     It is run by `sh` in the job's folder, as the job's user, and replaces itself
@@ -195,6 +207,7 @@ def script(order: Order, environment: Mapping[str, str]) -> str:
     Args:
         order: What is to run.
         environment: The variables to set in addition to those that are there.
+        outputs: What leads from that folder to the outputs, with a slash behind it.
 
     Returns:
         The text of the script.
@@ -203,7 +216,7 @@ def script(order: Order, environment: Mapping[str, str]) -> str:
     exports = [f"export {name}={quote(value)}" for name, value in environment.items()]
     return "\n".join(
         [
-            "exec >>stdout 2>>stderr",
+            f"exec >>{outputs}stdout 2>>{outputs}stderr",
             *exports,
             f"umask {order.umask:04o}",
             f"cd {quote(_plain(order.working_directory))} || exit 126",

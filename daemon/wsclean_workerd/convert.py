@@ -142,6 +142,7 @@ def spec_from_proto(spec: pb.JobSpec) -> JobSpec:
         umask=spec.umask if spec.HasField("umask") else None,
         tied=spec.tied,
         locks=words(spec.locks),
+        retries=spec.retries,
     )
 
 
@@ -163,16 +164,18 @@ def spec_to_proto(spec: JobSpec) -> pb.JobSpec:
         umask=spec.umask,
         tied=spec.tied,
         locks=spec.locks,
+        retries=spec.retries,
     )
 
 
 def job_to_proto(job: Job) -> pb.Job:
     """A job as the interface tells it."""
+    waits_again = job.loss if job.state is JobState.QUEUED else None
     return pb.Job(
         id=str(job.id),
         spec=spec_to_proto(job.spec),
         state=state_to_proto(job.state),
-        reason=reason_to_proto(job.reason),
+        reason=reason_to_proto(job.reason or waits_again),
         exit_status=job.exit_status,
         submit_time=_timestamp(job.submitted),
         start_time=_timestamp(job.started),
@@ -183,6 +186,9 @@ def job_to_proto(job: Job) -> pb.Job:
         container_id=job.container or "",
         lingering=job.lingering,
         locks=job.order.locks,
+        attempt=job.attempt,
+        last_loss=reason_to_proto(job.loss),
+        queue_time=_timestamp(job.queued),
     )
 
 

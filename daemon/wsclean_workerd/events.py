@@ -8,7 +8,7 @@ recovery repeats them.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -40,6 +40,18 @@ class Event:
     at: Instant
 
 
+@dataclass(frozen=True, slots=True)
+class News(Event):
+    """Something that happened to the processes of one start of a job.
+
+    Attributes:
+        launch: The number of the start. News of one that is settled mean nothing. None if it
+            can only be the present one.
+    """
+
+    launch: int | None = field(default=None, kw_only=True)
+
+
 class Tell(Protocol):
     """Whoever wants to know what happens to jobs."""
 
@@ -56,12 +68,12 @@ class JobChosen(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class JobStarted(Event):
+class JobStarted(News):
     """The wrapper claimed the job: its command runs."""
 
 
 @dataclass(frozen=True, slots=True)
-class JobExited(Event):
+class JobExited(News):
     """The command ended with this status.
 
     Attributes:
@@ -76,7 +88,7 @@ class JobExited(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class JobGone(Event):
+class JobGone(News):
     """The last process of the job is gone.
 
     Attributes:
@@ -87,7 +99,7 @@ class JobGone(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StatusLost(Event):
+class StatusLost(News):
     """Nobody is left to write the exit status, but processes of the job are.
 
     Attributes:
@@ -98,19 +110,17 @@ class StatusLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class LaunchFailed(Event):
+class LaunchFailed(News):
     """The job was not started and this start never will be.
 
     Attributes:
         reason: Why.
         refused: Whether that lies in the job or its image, so that trying again
             without end would be in vain.
-        launch: The number of the start. News of an older one mean nothing.
     """
 
     reason: Reason
     refused: bool
-    launch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +131,7 @@ class CancelRequested(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class OutputExceeded(Event):
+class OutputExceeded(News):
     """The command has written more than it may.
 
     Attributes:
@@ -132,7 +142,7 @@ class OutputExceeded(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class KillDelivered(Event):
+class KillDelivered(News):
     """KILL was sent to every process of the job that could be found."""
 
 
@@ -172,6 +182,11 @@ class SignalJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetLaunch:
+    """Attend no longer to the last start of a job: it is over, and another one is to follow."""
+
+
+@dataclass(frozen=True, slots=True)
 class ArmTimer:
     """Send `DeadlinePassed` at a time of the boot clock, in seconds."""
 
@@ -186,4 +201,6 @@ class DisarmTimer:
     timer: Timer
 
 
-Instruction = StartJob | ResolveLaunch | AttachJob | SignalJob | ArmTimer | DisarmTimer
+Instruction = (
+    StartJob | ResolveLaunch | AttachJob | SignalJob | ForgetLaunch | ArmTimer | DisarmTimer
+)

@@ -37,6 +37,9 @@ def accepted(job: Job) -> None:
 
 def changed(job: Job) -> None:
     """A job is in another state, which is on disk."""
-    reason = f": {job.reason.message}" if job.reason else ""
-    level = _LEVELS.get(job.state, logging.INFO)
-    log.log(level, "job %s is %s%s", job.id, job.state.name, reason, extra={"job": job.id})
+    why, level, again = job.reason, _LEVELS.get(job.state, logging.INFO), ""
+    if job.state is JobState.QUEUED and job.loss:
+        why, level = job.loss, logging.WARNING
+        again = f" for attempt {job.attempt} of {job.attempts}"
+    reason = f": {why.message}" if why else ""
+    log.log(level, "job %s is %s%s%s", job.id, job.state.name, again, reason, extra={"job": job.id})

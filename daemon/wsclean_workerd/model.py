@@ -104,6 +104,7 @@ class JobSpec:
         umask: The file mode creation mask, or None for the default.
         tied: Whether the job is to end when the call that submitted it does.
         locks: What no other job may hold meanwhile.
+        retries: How often the command may be run again after it was lost.
     """
 
     command: tuple[str, ...]
@@ -114,6 +115,7 @@ class JobSpec:
     umask: int | None = None
     tied: bool = False
     locks: tuple[str, ...] = ()
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """That a job was told to end: the state it ends in, and why."""
+    """That a job was told to end: the state it ends in, and why.
+
+    One that ends LOST ends to run again.
+    """
 
     state: JobState
     reason: Reason
@@ -175,10 +180,13 @@ class Job:
         launch: How often its start was tried. It names the claim on the job
             folder, so that a start that comes late can never be taken for a
             newer one.
-        refusals: How many of these starts were refused for a reason that lies in
-            the job or its image and not in an engine that is away.
+        refusals: How many of the starts of this attempt were refused for a reason that
+            lies in the job or its image and not in an engine that is away.
+        attempt: Which run of its command this is, or is to be.
+        loss: Why the attempt before was lost, or None if there was none.
+        requeued: When it was put back to run again, or None.
         container: The id of the container it was started in, or None.
-        started: When its command began to run, or None.
+        started: When its command began to run in this attempt, or None.
         ended: When it ended, or None.
         lingering: Whether it has ended and may still have processes.
     """
@@ -194,6 +202,9 @@ class Job:
     exit_status: int | None = None
     launch: int = 0
     refusals: int = 0
+    attempt: int = 1
+    loss: Reason | None = None
+    requeued: Instant | None = None
     container: str | None = None
     started: Instant | None = None
     ended: Instant | None = None
@@ -203,6 +214,28 @@ class Job:
     def last_launch(self) -> Launch:
         """Its latest start."""
         return self.id, self.launch
+
+    @property
+    def queued(self) -> Instant:
+        """Since when it has waited for its present attempt, or had."""
+        return self.requeued or self.submitted
+
+    @property
+    def attempts(self) -> int:
+        """How often its command may run."""
+        return 1 + self.spec.retries
+
+    @property
+    def retries_left(self) -> bool:
+        """Whether its command may run again if it is lost."""
+        return self.attempt < self.attempts
+
+    @property
+    def to_run_again(self) -> bool:
+        """Whether what is left of it is ended so that it can run again."""
+        return self.state is JobState.STOPPING and (
+            self.stop is not None and self.stop.state is JobState.LOST
+        )
 
     @property
     def on_slot(self) -> bool:

@@ -80,7 +80,7 @@ class OutputGuard:
                     silent = True
         finally:
             self._growth.forget(grown)
-        self._tell(job.id, OutputExceeded(clock.now(), limit))
+        self._tell(job.id, OutputExceeded(clock.now(), limit, launch=job.launch))
 
     def _watch_growth(self, folder: JobFolder, grown: asyncio.Event) -> bool:
         """Have an event set when an output grows next; return whether it will be."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wsclean_workerd.events import ArmTimer, AttachJob, Instruction, ResolveLaunch, Timer
 from wsclean_workerd.model import Instant, Job, JobState, Patience
-from wsclean_workerd.state_machine import arm_queue, terminate
+from wsclean_workerd.steps import arm_queue, terminate
 
 
 def recover(job: Job, now: Instant, patience: Patience) -> list[Instruction]:
@@ -30,7 +30,7 @@ def recover(job: Job, now: Instant, patience: Patience) -> list[Instruction]:
             # How long it may run is asked when it is known that it does.
             found = [AttachJob()]
         case JobState.STOPPING:
-            found = [_look(job), *terminate(now, patience)]
+            found = [_look(job), *terminate(job, now, patience)]
         case _ if job.lingering:
             found = [_look(job), ArmTimer(Timer.LINGER, now.boot + patience.grace)]
     return found
@@ -55,6 +55,7 @@ def rebase(job: Job, now: Instant) -> Job:
     return replace(
         job,
         submitted=Instant(job.submitted.wall, now.boot - (now.wall - job.submitted.wall)),
+        requeued=moved(job.requeued),
         started=moved(job.started),
         ended=moved(job.ended),
     )

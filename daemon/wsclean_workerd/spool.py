@@ -14,6 +14,10 @@
 The last two are filled with blanks in advance and written in place, so that a full disk
 cannot lose what is written there.
 
+A job that runs again after it was lost has a folder `attempt-N` in its own for each further
+attempt, with all of these but the outputs, which go on. So nothing that is late, be it the
+status of an earlier attempt or a signal to it, can be taken for that of another.
+
 Folders belong to the daemon, so a job can neither replace nor remove what is in
 them. All functions here block on the state disk: call them in a thread.
 """
@@ -35,7 +39,7 @@ from wsclean_workerd.accounts import is_another
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wsclean_workerd.model import JobId, User
+    from wsclean_workerd.model import Job, JobId, User
 
 RUNNER = "runner.sh"
 WRAPPER = "wrapper.sh"
@@ -52,6 +56,7 @@ _READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAKE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 # What wrapper.sh writes.
 _EXIT = re.compile(rb"(\d+)( alone)?(?: oom (\d+) (\d+))?")
+_PIPE_SIZE = 65536
 _BLANK_STATUS = b" " * 63 + b"\n"
 _BLANK_IDENTITY = b" " * 511 + b"\n"
 
@@ -88,13 +93,20 @@ NOTHING = Look()
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:
-    """The folder of one job.
+    """The folder of one job, or of a further attempt of it.
 
     Args:
         path: Where it is on the host.
+        before: That of the attempt before, or None.
     """
 
     path: Path
+    before: JobFolder | None = None
+
+    @property
+    def outputs(self) -> str:
+        """What leads from here to the outputs, with a slash behind it."""
+        return "" if self.before is None else "../"
 
     def prepare_and_open(self, script: str, user: User) -> int:
         """Do what `prepare` and `open_alive` do."""
@@ -109,11 +121,13 @@ class JobFolder:
             user: Whom the job runs as.
 
         Raises:
-            OSError: If the disk does not take it.
+            OSError: If the disk does not take it, or something of the attempt before is left.
         """
+        if self.before is not None:
+            self.before.close_down()
         self._make_folder()
         for name in ("stdout", "stderr"):
-            self._make(name, user, mode=0o600)
+            self._make(self.outputs + name, user, mode=0o600)
         self._make("exit", None, mode=0o600, content=_BLANK_STATUS)
         self._make("wrapper", None, mode=0o644, content=_BLANK_IDENTITY)
         # The text is that of this start.
@@ -130,6 +144,30 @@ class JobFolder:
         """Open the FIFO for reading and return its descriptor; never waits for a writer."""
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
         return os.open(self.path / "alive", flags)
+
+    def close_down(self) -> None:
+        """Make sure that a start which was lost is over, also if it began only just now.
+
+        Raises:
+            OSError: If a process of it is there.
+        """
+        try:
+            # What becomes the job's main process opens `alive` before it reads this. It may
+            # have survived what had told it to.
+            (self.path / "command").unlink(missing_ok=True)
+            alive = self.open_alive()
+        except FileNotFoundError:
+            # Somebody has removed the folder.
+            return
+        try:
+            while os.read(alive, _PIPE_SIZE):
+                pass
+        except BlockingIOError:
+            raise OSError(
+                errno.EBUSY, "a process of the attempt before is still there", str(self.path)
+            ) from None
+        finally:
+            os.close(alive)
 
     def claim(self, launch: int) -> bool:
         """Try to claim a start, so that it never happens.
@@ -203,6 +241,9 @@ class JobFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _make_folder(self) -> None:
+        # Somebody may have removed the job's own.
+        if self.before is not None:
+            JobFolder(self.path.parent)._make_folder()  # noqa: SLF001 - of the same class
         with suppress(FileExistsError):
             self.path.mkdir(mode=_FOLDER_MODE)
         # The umask is that of the process, and it changes for a moment while the socket
@@ -293,8 +334,20 @@ class Spool:
         return self.path / "runner"
 
     def job(self, job_id: JobId) -> JobFolder:
-        """The folder of a job, whether it exists or not."""
+        """The folder of a job, with its outputs, whether it exists or not."""
         return JobFolder(self.path / "jobs" / str(job_id))
+
+    def attempt(self, job: Job) -> JobFolder:
+        """The folder of the present attempt of a job, whether it exists or not."""
+        folder = first = self.job(job.id)
+        for number in range(2, job.attempt + 1):
+            folder = JobFolder(first.path / _attempt(number), folder)
+        return folder
+
+    @staticmethod
+    def attempt_name(job: Job) -> str:
+        """The name of that folder among those of all jobs."""
+        return str(job.id) if job.attempt == 1 else f"{job.id}/{_attempt(job.attempt)}"
 
     @property
     def jobs_inside(self) -> str:
@@ -306,9 +359,9 @@ class Spool:
         """`runner_folder` as the jobs see it."""
         return f"{self.inside}/runner"
 
-    def job_inside(self, job_id: JobId) -> str:
-        """The folder of a job as the job sees it."""
-        return f"{self.jobs_inside}/{job_id}"
+    def attempt_inside(self, job: Job) -> str:
+        """The folder of the present attempt of a job as the job sees it."""
+        return f"{self.jobs_inside}/{self.attempt_name(job)}"
 
     def script_inside(self, name: str) -> str:
         """A script as the jobs see it."""
@@ -322,3 +375,7 @@ class Spool:
         """
         names = (entry.name for entry in os.scandir(self.path / "jobs"))
         return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def _attempt(number: int) -> str:
+    return f"attempt-{number}"

@@ -8,6 +8,7 @@ The rules:
   when its last process is gone, which may be later (`lingering`).
 * A job that was told to end (`stop`) ends in the state that it was told to end
   in, whatever status its command leaves.
+* A job that is lost is queued again if its caller allowed that (`losing`).
 * Nothing is called LOST because it cannot be asked: only because whoever would have
   left a status went without it, or because KILL was delivered and did not help.
 
@@ -23,9 +24,7 @@ from wsclean_workerd.events import (
     ArmTimer,
     CancelRequested,
     DeadlinePassed,
-    DisarmTimer,
     Event,
-    Instruction,
     JobChosen,
     JobExited,
     JobGone,
@@ -41,12 +40,22 @@ from wsclean_workerd.events import (
     Timer,
 )
 from wsclean_workerd.failures import failure
+from wsclean_workerd.losing import (
+    cancel_stopping,
+    end_as_told,
+    lose_status,
+    lose_status_stopping,
+    outdated,
+    vanish,
+    vanish_stopping,
+)
 from wsclean_workerd.model import ENDED, Instant, Job, JobState, Patience, Reason, Stop
+from wsclean_workerd.steps import arm_queue, arm_run, disarm, end, stop, terminate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Step = tuple[Job, list[Instruction]]
+    from wsclean_workerd.steps import Step
 
 
 class InvalidTransition(Exception):
@@ -73,6 +82,8 @@ def step(job: Job, event: Event, patience: Patience) -> Step:
     Raises:
         InvalidTransition: If this cannot happen to a job in this state.
     """
+    if outdated(job, event):
+        return job, []
     transition = TRANSITIONS.get((job.state, type(event)))
     if transition is None:
         raise InvalidTransition(job, event)
@@ -82,42 +93,13 @@ def step(job: Job, event: Event, patience: Patience) -> Step:
     return after, instructions
 
 
-# -- what the handlers are made of -----------------------------------------------
-
-
-def arm_queue(job: Job) -> list[Instruction]:
-    """What lets a job wait no longer than it may."""
-    if job.order.queue_timeout is None:
-        return []
-    return [ArmTimer(Timer.QUEUE, job.submitted.boot + job.order.queue_timeout)]
-
-
-def _arm_run(job: Job) -> list[Instruction]:
-    if job.order.run_timeout is None or job.started is None:
-        return []
-    return [ArmTimer(Timer.RUN, job.started.boot + job.order.run_timeout)]
-
-
-def terminate(now: Instant, patience: Patience) -> list[Instruction]:
-    """What ends a job: TERM, and KILL after a while."""
-    return [SignalJob(Signal.TERM), ArmTimer(Timer.GRACE, now.boot + patience.grace)]
-
-
-def _disarm(*timers: Timer) -> list[Instruction]:
-    return [DisarmTimer(timer) for timer in timers]
-
-
-def _end(job: Job, at: Instant, state: JobState, reason: Reason, *, lingering: bool) -> Job:
-    return replace(job, state=state, reason=reason, ended=at, lingering=lingering)
-
-
-def _stop(job: Job, at: Instant, stop: Stop, patience: Patience) -> Step:
-    stopping = replace(job, state=JobState.STOPPING, stop=stop, reason=stop.reason)
-    return stopping, [*_disarm(Timer.START, Timer.RUN), *terminate(at, patience)]
-
-
 def _seconds(value: float | None) -> str:
     return "no limit" if value is None else f"{value:g} s"
+
+
+def _stop(job: Job, at: Instant, order: Stop, patience: Patience) -> Step:
+    stopping = stop(job, order)
+    return stopping, [*disarm(Timer.START, Timer.RUN), *terminate(stopping, at, patience)]
 
 
 # -- handlers, in the order of a job's life --------------------------------------
@@ -135,15 +117,15 @@ def _choose(job: Job, event: JobChosen, patience: Patience) -> Step:
         container=event.container,
     )
     return starting, [
-        *_disarm(Timer.QUEUE),
+        *disarm(Timer.QUEUE),
         StartJob(),
         ArmTimer(Timer.START, event.at.boot + patience.start),
     ]
 
 
 def _cancel_waiting(job: Job, event: CancelRequested, _patience: Patience) -> Step:
-    ended = _end(job, event.at, JobState.CANCELLED, event.reason, lingering=False)
-    return ended, _disarm(Timer.QUEUE)
+    ended = end(job, event.at, JobState.CANCELLED, event.reason, lingering=False)
+    return ended, disarm(Timer.QUEUE)
 
 
 def _queue_deadline(job: Job, event: DeadlinePassed, _patience: Patience) -> Step:
@@ -151,31 +133,30 @@ def _queue_deadline(job: Job, event: DeadlinePassed, _patience: Patience) -> Ste
         return job, []
     reason = Reason(
         "QUEUE_TIMEOUT",
-        f"did not start within its queue timeout of {_seconds(job.order.queue_timeout)}",
+        f"did not start {'again ' if job.loss else ''}within its queue timeout of "
+        f"{_seconds(job.order.queue_timeout)}",
     )
-    return _end(job, event.at, JobState.TIMED_OUT, reason, lingering=False), []
+    return end(job, event.at, JobState.TIMED_OUT, reason, lingering=False), []
 
 
 def _start(job: Job, event: JobStarted, _patience: Patience) -> Step:
     running = replace(job, state=JobState.RUNNING, started=event.at)
-    return running, [*_disarm(Timer.START), *_arm_run(running)]
+    return running, [*disarm(Timer.START), *arm_run(running)]
 
 
 def _still_running(job: Job, _event: JobStarted, _patience: Patience) -> Step:
-    return job, _arm_run(job)
+    return job, arm_run(job)
 
 
 def _launch_failed(job: Job, event: LaunchFailed, patience: Patience) -> Step:
-    if event.launch != job.launch:
-        return job, []
     refusals = job.refusals + event.refused
     if refusals >= patience.refusals:
         failed = replace(job, refusals=refusals)
         reason = Reason("CANNOT_START", f"cannot be started: {event.reason.message}")
-        ended = _end(failed, event.at, JobState.FAILED, reason, lingering=False)
-        return ended, _disarm(Timer.START)
+        ended = end(failed, event.at, JobState.FAILED, reason, lingering=False)
+        return ended, disarm(Timer.START)
     queued = replace(job, state=JobState.QUEUED, refusals=refusals, container=None)
-    return queued, [*_disarm(Timer.START), *arm_queue(queued)]
+    return queued, [*disarm(Timer.START), *arm_queue(queued)]
 
 
 def _start_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
@@ -196,15 +177,10 @@ def _exit(job: Job, event: JobExited, patience: Patience) -> Step:
         state, reason = JobState.SUCCEEDED, Reason("SUCCEEDED", "ended with exit status 0")
     else:
         state, reason = JobState.FAILED, failure(job, event)
-    return _end(_exited(job, event), event.at, state, reason, lingering=True), [
-        *_disarm(Timer.START, Timer.RUN),
+    return end(_exited(job, event), event.at, state, reason, lingering=True), [
+        *disarm(Timer.START, Timer.RUN),
         ArmTimer(Timer.LINGER, event.at.boot + patience.grace),
     ]
-
-
-def _vanish(job: Job, event: JobGone | StatusLost, _patience: Patience) -> Step:
-    ended = _end(job, event.at, JobState.LOST, event.reason, lingering=False)
-    return ended, _disarm(*Timer)
 
 
 def _cancel_live(job: Job, event: CancelRequested, patience: Patience) -> Step:
@@ -244,34 +220,14 @@ def _start_stopping(job: Job, event: JobStarted, _patience: Patience) -> Step:
     return started, [SignalJob(Signal.TERM)]
 
 
-def _stopped(job: Job, at: Instant, *, lingering: bool) -> Job:
-    if job.stop is None:
-        raise ValueError(f"job {job.id} is stopping and nobody told it to: {job!r}")
-    return _end(job, at, job.stop.state, job.stop.reason, lingering=lingering)
-
-
 def _exit_stopping(job: Job, event: JobExited, patience: Patience) -> Step:
-    return _stopped(_exited(job, event), event.at, lingering=True), [
-        *_disarm(Timer.GRACE, Timer.KILL),
+    if job.to_run_again:
+        # Nobody was thought to be left to write it; but there it is.
+        return _exit(replace(job, stop=None), event, patience)
+    return end_as_told(_exited(job, event), event.at, lingering=True), [
+        *disarm(Timer.GRACE, Timer.KILL),
         ArmTimer(Timer.LINGER, event.at.boot + patience.grace),
     ]
-
-
-def _never_ran(job: Job, event: LaunchFailed, patience: Patience) -> Step:
-    if event.launch != job.launch:
-        return job, []
-    return _vanish_stopping(job, event, patience)
-
-
-def _vanish_stopping(job: Job, event: Event, _patience: Patience) -> Step:
-    return _stopped(job, event.at, lingering=False), _disarm(*Timer)
-
-
-def _lose_status(job: Job, event: StatusLost, patience: Patience) -> Step:
-    vanish = _vanish if job.stop is None else _vanish_stopping
-    ended, disarm = vanish(job, event, patience)
-    linger = ArmTimer(Timer.LINGER, event.at.boot + patience.grace)
-    return replace(ended, lingering=True), [*disarm, linger]
 
 
 def _stopping_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> Step:
@@ -284,7 +240,7 @@ def _stopping_deadline(job: Job, event: DeadlinePassed, patience: Patience) -> S
                 f"does not end although KILL was sent {patience.kill:g} s ago: a process waits in "
                 "the kernel, most often for storage that hangs",
             )
-            ended = _end(job, event.at, JobState.LOST, reason, lingering=True)
+            ended = end(job, event.at, JobState.LOST, reason, lingering=True)
             return ended, [ArmTimer(Timer.LINGER, event.at.boot + patience.rekill)]
         case _:
             return job, []
@@ -297,14 +253,14 @@ def _await_kill(job: Job, event: KillDelivered, patience: Patience) -> Step:
 def _gone(job: Job, _event: JobGone, _patience: Patience) -> Step:
     if not job.lingering:
         return job, []
-    return replace(job, lingering=False), _disarm(*Timer)
+    return replace(job, lingering=False), disarm(*Timer)
 
 
-def _never_there(job: Job, event: LaunchFailed, _patience: Patience) -> Step:
+def _never_there(job: Job, _event: LaunchFailed, _patience: Patience) -> Step:
     # It was given up without anybody knowing whether it had begun: it had not.
-    if not job.lingering or event.launch != job.launch:
+    if not job.lingering:
         return job, []
-    return replace(job, lingering=False), _disarm(*Timer)
+    return replace(job, lingering=False), disarm(*Timer)
 
 
 def _linger_deadline(job: Job, event: DeadlinePassed, _patience: Patience) -> Step:
@@ -343,31 +299,28 @@ _LIVE: Mapping[tuple[JobState, type[Event]], Transition] = {
     (_S.QUEUED, JobChosen): _to(_choose, _S.STARTING),
     (_S.QUEUED, CancelRequested): _to(_cancel_waiting, _S.CANCELLED),
     (_S.QUEUED, DeadlinePassed): _to(_queue_deadline, _S.QUEUED, _S.TIMED_OUT),
-    (_S.QUEUED, KillDelivered): _to(_ignore, _S.QUEUED),
-    (_S.QUEUED, LaunchFailed): _to(_ignore, _S.QUEUED),
     (_S.HELD, CancelRequested): _to(_cancel_waiting, _S.CANCELLED),
     (_S.STARTING, JobStarted): _to(_start, _S.RUNNING),
     (_S.STARTING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
-    (_S.STARTING, JobGone): _to(_vanish, _S.LOST),
-    (_S.STARTING, StatusLost): _to(_lose_status, _S.LOST),
+    (_S.STARTING, JobGone): _to(vanish, _S.LOST, _S.QUEUED),
+    (_S.STARTING, StatusLost): _to(lose_status, _S.LOST, _S.STOPPING),
     (_S.STARTING, LaunchFailed): _to(_launch_failed, _S.STARTING, _S.QUEUED, _S.FAILED),
     (_S.STARTING, CancelRequested): _to(_cancel_starting, _S.STOPPING),
     (_S.STARTING, DeadlinePassed): _to(_start_deadline, _S.STARTING),
     (_S.RUNNING, JobStarted): _to(_still_running, _S.RUNNING),
     (_S.RUNNING, JobExited): _to(_exit, _S.SUCCEEDED, _S.FAILED),
-    (_S.RUNNING, JobGone): _to(_vanish, _S.LOST),
-    (_S.RUNNING, StatusLost): _to(_lose_status, _S.LOST),
-    (_S.RUNNING, LaunchFailed): _to(_ignore, _S.RUNNING),
+    (_S.RUNNING, JobGone): _to(vanish, _S.LOST, _S.QUEUED),
+    (_S.RUNNING, StatusLost): _to(lose_status, _S.LOST, _S.STOPPING),
     (_S.RUNNING, CancelRequested): _to(_cancel_live, _S.STOPPING),
     (_S.RUNNING, DeadlinePassed): _to(_run_deadline, _S.RUNNING, _S.STOPPING),
     (_S.RUNNING, OutputExceeded): _to(_output_exceeded, _S.STOPPING),
     (_S.STOPPING, OutputExceeded): _to(_ignore, _S.STOPPING),
     (_S.STOPPING, JobStarted): _to(_start_stopping, _S.STOPPING),
-    (_S.STOPPING, JobExited): _to(_exit_stopping, *_TOLD),
-    (_S.STOPPING, JobGone): _to(_vanish_stopping, *_TOLD),
-    (_S.STOPPING, StatusLost): _to(_lose_status, *_TOLD),
-    (_S.STOPPING, LaunchFailed): _to(_never_ran, _S.STOPPING, *_TOLD),
-    (_S.STOPPING, CancelRequested): _to(_ignore, _S.STOPPING),
+    (_S.STOPPING, JobExited): _to(_exit_stopping, _S.SUCCEEDED, *_TOLD),
+    (_S.STOPPING, JobGone): _to(vanish_stopping, _S.QUEUED, *_TOLD),
+    (_S.STOPPING, StatusLost): _to(lose_status_stopping, _S.STOPPING, *_TOLD),
+    (_S.STOPPING, LaunchFailed): _to(vanish_stopping, _S.QUEUED, *_TOLD),
+    (_S.STOPPING, CancelRequested): _to(cancel_stopping, _S.STOPPING),
     (_S.STOPPING, KillDelivered): _to(_await_kill, _S.STOPPING),
     (_S.STOPPING, DeadlinePassed): _to(_stopping_deadline, _S.STOPPING, _S.LOST),
 }

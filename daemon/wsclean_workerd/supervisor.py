@@ -318,7 +318,7 @@ class Supervisor:
             self._hands.discard(job, known=True)
             # Nothing has been done for it yet.
             reason = Reason("LOCK_HELD", str(refusal))
-            self.handle(job.id, LaunchFailed(clock.now(), reason, False, job.launch))
+            self.handle(job.id, LaunchFailed(clock.now(), reason, False, launch=job.launch))
         else:
             self._on_disk(done.result(), before, instructions)
 

@@ -152,7 +152,7 @@ class Watcher:
 
     async def _watch(self, watch: _Watch, fresh: AliveWatch | None) -> None:
         job = watch.job
-        folder = self._spool.job(job.id)
+        folder = self._spool.attempt(job)
         for pause in pauses():
             try:
                 alive = fresh or AliveWatch(await self._disk.open(folder.open_alive))
@@ -166,7 +166,7 @@ class Watcher:
             except FileNotFoundError as error:
                 reason = Reason("FOLDER_GONE", f"its folder is not there any more: {error}")
                 await self._until_nothing_left(watch, reason)
-                self._tell(job.id, JobGone(clock.now(), reason))
+                self._tell(job.id, JobGone(clock.now(), reason, launch=job.launch))
                 return
             except Exception as error:  # noqa: BLE001 - not being able to ask is no answer
                 # It may well be running, whatever went wrong here.
@@ -227,12 +227,13 @@ class Watcher:
             memory = look.oom_kills is not None and self._oom_kills.explain(
                 job.container, look.status_at, *look.oom_kills
             )
-            return [JobExited(_instant(job, look.status_at), look.status, started, memory)]
+            ended = _instant(job, look.status_at)
+            return [JobExited(ended, look.status, started, memory, launch=job.launch)]
         if watch.begun:
             return []
         watch.begun = True
         self._guard_output(watch)
-        return [JobStarted(started)]
+        return [JobStarted(started, launch=job.launch)]
 
     def _guard_output(self, watch: _Watch) -> None:
         guarding = self._guard.watch(watch.job)
@@ -257,7 +258,7 @@ class Watcher:
             reason = Reason("PROCESSES_GONE", "all its processes have ended")
         if not alone:
             await self._until_nothing_left(watch, reason)
-        self._tell(job.id, *news, JobGone(clock.now(), reason))
+        self._tell(job.id, *news, JobGone(clock.now(), reason, launch=job.launch))
 
     async def _until_nothing_left(self, watch: _Watch, reason: Reason) -> None:
         """Wait for processes of a job that do not hold the FIFO: nobody tells of their end.
@@ -294,7 +295,8 @@ class Watcher:
         """Tell once that a job whose main process has gone left no status."""
         if not watch.over:
             watch.over = True
-            self._tell(watch.job.id, StatusLost(clock.now(), reason))
+            job = watch.job
+            self._tell(job.id, StatusLost(clock.now(), reason, launch=job.launch))
 
     def _ended(self, launch: Launch, fresh: AliveWatch | None, task: asyncio.Task[None]) -> None:
         self._watches.pop(launch).unguard()

@@ -216,6 +216,8 @@ def test_a_job_has_nothing_that_a_record_forgets() -> None:
 
     job: Job = replace(FULL, exit_status=3, ended=at(9), lingering=True)
     job = replace(job, order=replace(job.order, locks=("a", "/b")))
+    job = replace(job, spec=replace(job.spec, retries=2))
+    job = replace(job, attempt=2, loss=Reason("CONTAINER_DIED", "ö"), requeued=at(2))
     assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
 
 
@@ -271,6 +273,7 @@ async def test_the_journal_of_the_first_release_is_understood(tmp_path: Path) ->
         first = await journal.get(JobId(1))
         assert first is not None
         assert (first.exit_status, first.started, first.spec.tied) == (0, at(1), False)
+        assert (first.spec.retries, first.attempt, first.loss) == (0, 1, None)
         again = await journal.insert(make_job(8, request_id="déjà vu"))
         assert again.id == 6
         assert await journal.outdated(before=at(9).wall, keep=10, limit=10) == [1]

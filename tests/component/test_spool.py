@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,9 +18,9 @@ import pytest
 from support.daemon import DEADLINE, await_line, daemon_folder, holders
 from support.jobs import make_job
 from wsclean_workerd.alive import AliveWatch
-from wsclean_workerd.model import JobId, User
-from wsclean_workerd.runtime.launching import wrapper_command
-from wsclean_workerd.spool import KILLER, WRAPPER, JobFolder, Spool
+from wsclean_workerd.model import Job, JobId, User
+from wsclean_workerd.runtime.launching import kill_command, wrapper_command
+from wsclean_workerd.spool import KILLER, NOTHING, WRAPPER, JobFolder, Spool
 
 ME = User(uid=os.geteuid(), gid=os.getegid())
 
@@ -326,3 +328,71 @@ def test_what_a_killed_daemon_left_of_a_folder_is_made_whole(open_spool: Spool) 
     assert subprocess.run(command, check=True, timeout=DEADLINE).returncode == 0
     assert folder.look(1).status == 3
     assert (folder.path / "stdout").read_text(encoding="ascii") == "ran\n"
+
+
+def attempt(spool: Spool, number: int) -> JobFolder:
+    return spool.attempt(make_job(7, attempt=number, launch=number))
+
+
+def test_a_further_attempt_has_all_of_its_own_but_the_output(spool: Spool) -> None:
+    first, second = attempt(spool, 1), attempt(spool, 2)
+    assert first == spool.job(JobId(7))
+    first.prepare("exec >>stdout\necho one; exit 0\n", ME)
+    job = make_job(7)
+    assert subprocess.run(wrapper_command(spool, with_me(job)), check=False).returncode == 0
+    assert first.look(1).status == 0
+    second.prepare(f"exec >>{second.outputs}stdout\necho two; exit 3\n", ME)
+    assert second.look(2) == NOTHING
+    again = with_me(replace(job, attempt=2, launch=2))
+    assert subprocess.run(wrapper_command(spool, again), check=False).returncode == 0
+    assert (second.look(2).status, first.look(1).status) == (3, 0)
+    assert (first.path / "stdout").read_text() == "one\ntwo\n"
+    assert first.output_size() == 8
+
+
+def with_me(job: Job) -> Job:
+    return replace(job, launch=job.attempt, order=replace(job.order, user=ME))
+
+
+def test_a_further_attempt_does_without_the_folder_of_the_one_before(spool: Spool) -> None:
+    assert attempt(spool, 3).claim(5)
+    attempt(spool, 3).remove()
+    attempt(spool, 1).remove()
+    attempt(spool, 3).prepare("exit 0\n", ME)
+    assert (spool.job(JobId(7)).path / "stdout").exists()
+
+
+def test_what_is_left_of_an_attempt_keeps_the_next_one_from_being_prepared(spool: Spool) -> None:
+    first, second = attempt(spool, 1), attempt(spool, 2)
+    first.prepare("exit 0\n", ME)
+    # As what had been told to become the job, and comes only now.
+    reading = first.open_alive()
+    late = os.open(first.path / "alive", os.O_WRONLY)
+    os.write(late, b"started\n")
+    with pytest.raises(OSError, match="of the attempt before is still there") as caught:
+        second.prepare("exit 0\n", ME)
+    assert caught.value.errno == errno.EBUSY
+    # It finds nothing that it could begin.
+    assert not (first.path / "command").exists()
+    os.close(late)
+    second.prepare("exit 0\n", ME)
+    os.close(reading)
+
+
+def test_a_signal_to_an_attempt_spares_the_next_one(spool: Spool) -> None:
+    job = with_me(make_job(7))
+    first, second = attempt(spool, 1), attempt(spool, 2)
+    first.prepare("exit 0\n", ME)
+    assert subprocess.run(wrapper_command(spool, job), check=False).returncode == 0
+    again = with_me(replace(job, attempt=2))
+    script = "trap 'exit 5' TERM; echo up; for n in $(seq 400); do sleep 0.05; done"
+    # Known by what it holds alone, which is what both attempts might be known by.
+    second.prepare(f"exec >>../stdout\nexec sh -c {shlex.quote(script)}\n", ME)
+    with subprocess.Popen(wrapper_command(spool, again)) as running:
+        await_line(first.path / "stdout", "up")
+        for target, verb in ((job, "KILL"), (again, "TERM")):
+            subprocess.run(kill_command(spool, "me", target, verb), check=True)
+            if target is job:
+                assert running.poll() is None
+        assert running.wait(DEADLINE) == 0
+    assert second.look(2).status == 5

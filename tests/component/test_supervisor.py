@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import errno
 import os
+import signal
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,7 +36,7 @@ from wsclean_workerd.errors import (
     RuntimeUnavailable,
     ShuttingDown,
 )
-from wsclean_workerd.events import Signal
+from wsclean_workerd.events import KillDelivered, Signal
 from wsclean_workerd.growth import GrowthWatch
 from wsclean_workerd.journal import Journal
 from wsclean_workerd.journal_db import JournalDb
@@ -747,3 +748,84 @@ async def test_who_cannot_be_asked_for_strays_is_asked_again(parts: Parts) -> No
     await gone(parts, job)
     assert not lives(parts.folder)
     assert parts.runtime.searches == []
+
+
+async def lose(parts: Parts, job: Job) -> Job:
+    """Have a job run until what waits for its status is killed; return it as it ran."""
+    job = await parts.until(job, lambda news: news.state is JobState.RUNNING)
+    wrapper = (parts.spool.attempt(job).path / "wrapper").read_text(encoding="ascii")
+    os.kill(int(wrapper.split()[0]), signal.SIGKILL)
+    return job
+
+
+def attempt(number: int, state: JobState) -> Callable[[Job], bool]:
+    return lambda news: (news.attempt, news.state) == (number, state)
+
+
+async def test_the_output_of_all_attempts_counts(parts: Parts) -> None:
+    os.mkfifo(parts.folder / "gate")
+    script = f"head -c {LIMIT * 2 // 3} /dev/zero; exec cat gate"
+    job = await lose(parts, await parts.submit(script, retries=1))
+    await asyncio.to_thread((parts.folder / "gate").write_text, "")
+    job = await parts.ended(job)
+    assert (job.state, job.attempt) == (JobState.FAILED, 2)
+    assert job.reason is not None
+    assert job.reason.code == "OUTPUT_LIMIT"
+    assert len(parts.output(job)) == LIMIT * 2 // 3 * 2
+
+
+async def test_cancelling_what_is_killed_to_run_again_ends_it(parts: Parts) -> None:
+    parts.runtime.signals = [AWAY, AWAY]
+    # Without the FIFO, so that its end is not seen.
+    job = await lose(parts, await parts.submit("exec 9>&-; exec sleep 600", retries=1))
+    job = await parts.until(job, lambda news: news.state is JobState.STOPPING)
+    assert job.reason is not None
+    assert job.reason.code == "CONTAINER_DIED"
+    told = await parts.supervisor.cancel(job.id, CANCEL)
+    assert (told.state, told.reason) == (JobState.STOPPING, CANCEL)
+    job = await gone(parts, job)
+    assert (job.state, job.reason, job.attempt) == (JobState.CANCELLED, CANCEL, 1)
+    assert parts.runtime.signals == []
+
+
+async def test_what_is_late_of_one_attempt_means_nothing_to_the_next(parts: Parts) -> None:
+    os.mkfifo(parts.folder / "gate")
+    first = await lose(parts, await parts.submit("exec cat gate", retries=1))
+    await asyncio.to_thread((parts.folder / "gate").write_text, "")
+    await parts.until(first, attempt(2, JobState.RUNNING))
+    hands = parts.supervisor._hands
+    # As if its start had been doubted long ago.
+    await hands._resolve(first, Reason("NOT_STARTED", "was slow"), refused=False)
+    late = hands._watcher._watches[first.last_launch].task
+    assert late is not None
+    await asyncio.wait_for(asyncio.wait([late]), DEADLINE)
+    hands._tell(first.id, KillDelivered(clock.now(), launch=1))
+    assert (await parts.supervisor.get(first.id)).state is JobState.RUNNING
+    await asyncio.to_thread((parts.folder / "gate").write_text, "")
+    job = await gone(parts, first)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+
+
+async def test_what_comes_of_a_lost_attempt_after_all_keeps_the_next_one_from_starting(
+    parts: Parts,
+) -> None:
+    os.mkfifo(parts.folder / "gate")
+    first = await lose(parts, await parts.submit("exec cat gate", retries=1))
+    # What was to become the job, and was held up.
+    late: list[int] = []
+    closed_down = JobFolder.close_down
+
+    def close_down(folder: JobFolder) -> None:
+        late.append(os.open(folder.path / "alive", os.O_RDWR))
+        closed_down(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JobFolder, "close_down", close_down)
+        await asyncio.to_thread((parts.folder / "gate").write_text, "")
+        job = await gone(parts, first)
+    for each in late:
+        os.close(each)
+    assert (job.state, job.attempt, job.started) == (JobState.FAILED, 2, None)
+    assert job.reason is not None
+    assert job.reason.code == "CANNOT_START"
+    assert "of the attempt before is still there" in job.reason.message

@@ -28,7 +28,7 @@ LINGERING = "lingering"
 OVER = "over"
 
 STEP_MAY: dict[str, set[str]] = {
-    "QUEUED": {"arm QUEUE"},
+    "QUEUED": {"arm QUEUE", "ForgetLaunch"},
     "STARTING": {"StartJob", "ResolveLaunch", "arm START"},
     "RUNNING": {"arm RUN"},
     "STOPPING": {"ResolveLaunch", "TERM", "KILL", "arm GRACE", "arm KILL"},
@@ -41,7 +41,7 @@ RECOVERY_MAY: dict[str, set[str]] = {
     "QUEUED": {"arm QUEUE"},
     "STARTING": {"ResolveLaunch", "arm START"},
     "RUNNING": {"AttachJob", "arm RUN"},
-    "STOPPING": {"AttachJob", "ResolveLaunch", "TERM", "arm GRACE"},
+    "STOPPING": {"AttachJob", "ResolveLaunch", "TERM", "KILL", "arm GRACE"},
     LINGERING: {"AttachJob", "ResolveLaunch", "arm LINGER"},
     OVER: set(),
 }
@@ -77,6 +77,8 @@ class Invariants:
         self.ends: dict[JobId, Job] = {}
         self.all: list[Callable[[], None]] = [
             self.a_command_runs_at_most_once,
+            self.only_what_was_lost_runs_again,
+            self.nothing_runs_again_that_was_told_to_end,
             self.what_never_began_never_will,
             self.an_end_is_an_end,
             self.state_reason_and_status_agree,
@@ -100,16 +102,40 @@ class Invariants:
         ]
 
     def a_command_runs_at_most_once(self) -> None:
-        """However often a start was tried, the command of a job began at most once."""
-        for job_id, processes in self.host.processes.items():
-            assert processes.commands <= 1, self.daemon.jobs[job_id]
+        """However often a start was tried, the command began at most once in each attempt."""
+        for (job_id, attempt), processes in self.host.processes.items():
+            job = self.daemon.jobs[job_id]
+            assert processes.commands <= 1, job
+            assert attempt <= 1 + job.spec.retries, job
+
+    def only_what_was_lost_runs_again(self) -> None:
+        """There is another attempt only if nothing is left of the one before, nor a status."""
+        for (job_id, attempt), processes in self.host.processes.items():
+            job = self.daemon.jobs[job_id]
+            if attempt < job.attempt:
+                assert processes.commands == 1, job
+                assert not processes.alive, job
+                assert processes.status is None, job
+
+    def nothing_runs_again_that_was_told_to_end(self) -> None:
+        """A loss leads to another attempt, and to the next one, unless somebody said end."""
+        for taken in self.daemon.taken:
+            _, before, _, after, _ = taken
+            if after.attempt != before.attempt:
+                assert after.attempt == before.attempt + 1, taken
+                assert after.state is JobState.QUEUED, taken
+                assert before.stop is None or before.to_run_again, taken
+                assert (after.stop, after.started, after.refusals) == (None, None, 0), taken
+        for job in self.daemon.jobs.values():
+            unkillable = job.reason is not None and job.reason.code == "UNKILLABLE"
+            assert job.state is not JobState.LOST or unkillable or not job.retries_left, job
 
     def what_never_began_never_will(self) -> None:
         """What is over and said not to have begun has not and cannot, unless it is LOST."""
         for job in self.daemon.jobs.values():
             known = phase(job) == OVER and job.state is not JobState.LOST
             if known and job.started is None:
-                processes = self.host.processes[job.id]
+                processes = self.host.folder(job)
                 assert processes.commands == 0, job
                 assert all(processes.claims.get(launch) for launch in processes.coming), job
 
@@ -132,7 +158,7 @@ class Invariants:
         for job in self.daemon.jobs.values():
             assert (job.ended is not None) == job.state.ended, job
             if job.exit_status is not None:
-                assert job.exit_status == self.host.processes[job.id].status, job
+                assert job.exit_status == self.host.folder(job).status, job
                 assert job.started is not None, job
             self._check_end(job)
 
@@ -157,14 +183,14 @@ class Invariants:
     def times_are_those_of_the_host(self) -> None:
         """Begin and end are when they happened, not when somebody heard of them."""
         for job in self.daemon.jobs.values():
-            processes = self.host.processes[job.id]
+            processes = self.host.folder(job)
             assert job.started is None or self._when(job.started) == processes.begun, job
             if job.exit_status is not None and job.ended is not None:
                 assert self._when(job.ended) == processes.exited, job
 
     def a_slot_is_held_while_processes_live(self) -> None:
         """No slot is free, in memory or on disk, before its last process is gone."""
-        for job_id, processes in self.host.processes.items():
+        for (job_id, _), processes in self.host.processes.items():
             if processes.alive:
                 assert self.daemon.jobs[job_id].on_slot, self.daemon.jobs[job_id]
                 assert self.host.journal[job_id].on_slot, self.host.journal[job_id]
@@ -173,7 +199,7 @@ class Invariants:
         """No two jobs with a lock in common are on slots, in memory or on disk, or run."""
         for jobs in (self.daemon.jobs, self.host.journal):
             self._check_locks(job for job in jobs.values() if job.on_slot)
-        running = [job_id for job_id, each in self.host.processes.items() if each.alive]
+        running = [job_id for (job_id, _), each in self.host.processes.items() if each.alive]
         self._check_locks(self.daemon.jobs[job_id] for job_id in running)
 
     @staticmethod
@@ -186,7 +212,7 @@ class Invariants:
 
     def a_lock_is_held_while_processes_live(self) -> None:
         """The scheduler gives no lock away before the last process of its job is gone."""
-        for job_id, processes in self.host.processes.items():
+        for (job_id, _), processes in self.host.processes.items():
             if processes.alive:
                 job = self.daemon.jobs[job_id]
                 for lock in job.order.locks:
@@ -205,7 +231,10 @@ class Invariants:
             assert admitted.chosen == admitted.queue.next(), admitted
 
     def what_is_told_to_end_ends_as_it_was_told(self) -> None:
-        """An order to end takes effect at once and nothing changes it but UNKILLABLE."""
+        """An order to end takes effect at once and nothing changes it but UNKILLABLE.
+
+        Only that of what is to run again gives way, to the first other one.
+        """
         for taken in self.daemon.taken:
             self._check_order_to_end(taken)
 
@@ -215,9 +244,10 @@ class Invariants:
             return
         if isinstance(event, CancelRequested):
             assert after.state in {JobState.STOPPING, JobState.CANCELLED}, taken
+            assert not after.to_run_again, taken
         if before.state is JobState.RUNNING and event == DeadlinePassed(event.at, Timer.RUN):
             assert after.state is JobState.STOPPING, taken
-        if before.stop is not None:
+        if before.stop is not None and not before.to_run_again:
             assert after.stop == before.stop, taken
         if after.stop is not None and after.state.ended:
             told = (after.state, after.reason) == (after.stop.state, after.stop.reason)
@@ -228,9 +258,9 @@ class Invariants:
         for now, before, event, after, _ in self.daemon.taken:
             if not isinstance(event, DeadlinePassed) or after is before or after.reason is None:
                 continue
-            since, limit = before.submitted, before.order.queue_timeout
+            since, limit = before.queued, before.order.queue_timeout
             if after.reason.code == "RUN_TIMEOUT":
-                since, limit = before.started or before.submitted, before.order.run_timeout
+                since, limit = before.started or before.queued, before.order.run_timeout
             elif after.reason.code != "QUEUE_TIMEOUT":
                 continue
             assert limit is not None, (event, after)
@@ -241,13 +271,16 @@ class Invariants:
         for taken in self.daemon.taken[self.daemon.before :]:
             _, before, event, _, _ = taken
             if before.state is JobState.RUNNING and event == DeadlinePassed(event.at, Timer.RUN):
-                exited = self.host.processes[before.id].exited
+                exited = self.host.folder(before).exited
                 assert exited is None or exited >= self.daemon.woke, taken
 
     def kill_comes_a_grace_period_after_term(self) -> None:
-        """KILL is for what had a grace period since TERM, or since its command ended."""
+        """KILL is for what had a grace period since TERM, or since its command ended.
+
+        What is to run again has had its time.
+        """
         for now, _, _, after, instructions in self.daemon.taken:
-            if SignalJob(Signal.KILL) in instructions:
+            if SignalJob(Signal.KILL) in instructions and not after.to_run_again:
                 since = self._terms(after) if after.ended is None else [self._when(after.ended)]
                 assert any(each + PATIENCE.grace <= now for each in since), after
 
@@ -267,6 +300,9 @@ class Invariants:
         for _, before, _, after, instructions in self.daemon.taken:
             told = before.state is not JobState.STOPPING or before.started != after.started
             stopping = after.state is JobState.STOPPING
+            if after.to_run_again and before.state is not JobState.STOPPING:
+                assert SignalJob(Signal.KILL) in instructions, after
+                continue
             assert (SignalJob(Signal.TERM) in instructions) == (stopping and told), after
 
     def only_what_nobody_can_know_is_lost(self) -> None:
@@ -274,7 +310,7 @@ class Invariants:
         for job in self.daemon.jobs.values():
             if job.state is not JobState.LOST or job.reason is None or job.ended is None:
                 continue
-            processes, ended = self.host.processes[job.id], self._when(job.ended)
+            processes, ended = self.host.folder(job), self._when(job.ended)
             if job.reason.code == "UNKILLABLE":
                 assert any(kill + PATIENCE.kill <= ended for kill in processes.kills), job
             else:
@@ -317,7 +353,7 @@ class Invariants:
         timers = {Timer.LINGER} if job.lingering else {Timer.GRACE, Timer.KILL}
         return (
             any((job.id, timer) in self.daemon.timers for timer in timers)
-            or (job.id, Signal.KILL) in self.daemon.signals
+            or (job.last_launch, Signal.KILL) in self.daemon.signals
             or job.id in [of for of, e in self.daemon.news if isinstance(e, KillDelivered)]
         )
 
@@ -332,7 +368,7 @@ class Invariants:
         for (job_id, timer), due in self.daemon.timers.items():
             job = self.daemon.jobs[job_id]
             if timer is Timer.QUEUE and job.state is JobState.QUEUED:
-                limit, since = job.order.queue_timeout, job.submitted
+                limit, since = job.order.queue_timeout, job.queued
             elif timer is Timer.RUN and job.state is JobState.RUNNING and job.started is not None:
                 limit, since = job.order.run_timeout, job.started
             else:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from support.jobs import make_job
 from support.queueing import Queue
-from support.world import Claimant, Host, Processes
+from support.world import Claimant, Host
 from wsclean_workerd.admission import Admission
 from wsclean_workerd.events import (
     ArmTimer,
@@ -21,6 +21,7 @@ from wsclean_workerd.events import (
     DeadlinePassed,
     DisarmTimer,
     Event,
+    ForgetLaunch,
     Instruction,
     JobChosen,
     JobExited,
@@ -35,7 +36,7 @@ from wsclean_workerd.events import (
     StatusLost,
     Timer,
 )
-from wsclean_workerd.model import Instant, Job, JobId, JobState, Mount, Patience, Reason
+from wsclean_workerd.model import Instant, Job, JobId, JobState, Launch, Mount, Patience, Reason
 from wsclean_workerd.recovery import rebase, recover
 from wsclean_workerd.state_machine import step
 from wsclean_workerd.storage import Storage
@@ -49,7 +50,6 @@ VANISHED = Reason("CONTAINER_DIED", "its container died")
 PROCESSES_GONE = Reason("PROCESSES_GONE", "all its processes have ended")
 
 Armed = tuple[JobId, Timer]
-Launch = tuple[JobId, int]
 
 
 class Taken(NamedTuple):
@@ -150,7 +150,7 @@ class Daemon:
     watches: dict[Launch, set[type[Event]]] = field(default_factory=dict)
     found_left: set[Launch] = field(default_factory=set)
     claimed: set[Launch] = field(default_factory=set)
-    signals: list[tuple[JobId, Signal]] = field(default_factory=list)
+    signals: list[tuple[Launch, Signal]] = field(default_factory=list)
     news: list[tuple[JobId, Event]] = field(default_factory=list)
     told: list[tuple[JobId, Event]] = field(default_factory=list)
     woke: float = 0.0
@@ -169,12 +169,12 @@ class Daemon:
             slots=self.slots, storage=STORAGE, unproven=lambda _: frozenset(self.hung)
         )
 
-    def submit(self, folder: str, **fields: Any) -> Job:
+    def submit(self, folder: str, *, retries: int = 0, **fields: Any) -> Job:
         """Accept a job, which starts at once if it can."""
         job = make_job(len(self.host.journal) + 1, submitted=self.host.instant())
         order = replace(job.order, command=("wsclean",), working_directory=folder, **fields)
-        job = replace(job, order=order)
-        self.host.processes[job.id] = Processes()
+        job = replace(job, order=order, spec=replace(job.spec, retries=retries))
+        self.host.folder(job)
         self.admission.slots = self.slots
         # What is written later than this must not be older.
         if not self.writes and self.admission.passes(job):
@@ -263,8 +263,12 @@ class Daemon:
             case AttachJob():
                 self._attach(job)
             case SignalJob(signal):
-                if (job.id, signal) not in self.signals:
-                    self.signals.append((job.id, signal))
+                self.host.folder(job)
+                if (job.last_launch, signal) not in self.signals:
+                    self.signals.append((job.last_launch, signal))
+            case ForgetLaunch():
+                self.signals = [each for each in self.signals if each[0] != job.last_launch]
+                self.watches.pop(job.last_launch, None)
             case ArmTimer(timer, due):
                 # A start is waited for from the moment at which it is handed over.
                 handed_over = self.host.instant().boot + PATIENCE.start
@@ -300,11 +304,11 @@ class Daemon:
         """
         self.starts.remove(start)
         job = start.job
-        if _launch(job) in self.claimed:
+        if job.last_launch in self.claimed:
             return
         self._attach(job)
         if taken:
-            self.host.processes[job.id].coming.append(job.launch)
+            self.host.folder(job).coming.append(job.launch)
         if refused is not None:
             self.resolves.append(Resolve(job, refused))
 
@@ -312,28 +316,30 @@ class Daemon:
         """Claim all starts that were handed over and not seen to happen."""
         for (job_id, launch), told in self.watches.items():
             if not told:
-                job = replace(self.jobs[job_id], launch=launch)
+                attempt = self.host.attempts[job_id, launch]
+                job = replace(self.jobs[job_id], launch=launch, attempt=attempt)
                 self.resolves.append(Resolve(job, refused=False))
 
     def resolve(self, resolve: Resolve) -> None:
         """Let an attempt to claim a start get through."""
         self.resolves.remove(resolve)
         job, refused = resolve
-        if self.host.processes[job.id].claim(job.launch, Claimant.DAEMON):
-            self.claimed.add(_launch(job))
-            self.watches.pop(_launch(job), None)
-            failed = LaunchFailed(self.host.instant(), NOT_STARTED, refused, job.launch)
+        if self.host.folder(job).claim(job.launch, Claimant.DAEMON):
+            self.claimed.add(job.last_launch)
+            self.watches.pop(job.last_launch, None)
+            failed = LaunchFailed(self.host.instant(), NOT_STARTED, refused, launch=job.launch)
             self.news.append((job.id, failed))
         else:
             self._attach(job)
 
-    def deliver(self, signal: tuple[JobId, Signal]) -> None:
+    def deliver(self, signal: tuple[Launch, Signal]) -> None:
         """Let a signal get to all processes of a job that heed it: nobody heeds TERM."""
         self.signals.remove(signal)
         if signal[1] is Signal.KILL:
-            self.host.processes[signal[0]].receive_kill(self.host.now)
-            self.found_left = {each for each in self.found_left if each[0] != signal[0]}
-            self.news.append((signal[0], KillDelivered(self.host.instant())))
+            launch = signal[0]
+            self.host.of_start(launch).receive_kill(self.host.now)
+            self.found_left.discard(launch)
+            self.news.append((launch[0], KillDelivered(self.host.instant(), launch=launch[1])))
 
     def tell(self, news: tuple[JobId, Event]) -> None:
         """Tell what came of a claim or a signal."""
@@ -353,33 +359,37 @@ class Daemon:
             del self.watches[launch]
         elif isinstance(event, StatusLost):
             self.found_left.add(launch)
-            if self.host.processes[launch[0]].status is not None:
+            if self.host.of_start(launch).status is not None:
                 return
         self._tell(launch[0], event)
 
     def _next(self, launch: Launch) -> Event | None:
-        processes, told = self.host.processes[launch[0]], self.watches[launch]
-        if processes.claims.get(launch[1]) is not Claimant.WRAPPER:
+        processes, told = self.host.of_start(launch), self.watches[launch]
+        number = launch[1]
+        if processes.claims.get(number) is not Claimant.WRAPPER:
             return None
         if processes.status is not None and JobExited not in told:
             begun = self.host.instant(processes.begun)
-            return JobExited(self.host.instant(processes.exited), processes.status, begun)
+            exited = self.host.instant(processes.exited)
+            return JobExited(exited, processes.status, begun, launch=number)
         if processes.status is None and JobStarted not in told:
-            return JobStarted(self.host.instant(processes.begun))
+            return JobStarted(self.host.instant(processes.begun), launch=number)
         if processes.held or launch in self.found_left:
             return None
         if processes.strays:
-            return StatusLost(self.host.instant(), VANISHED)
+            return StatusLost(self.host.instant(), VANISHED, launch=number)
         lost = processes.status is None
-        return JobGone(self.host.instant(), VANISHED if lost else PROCESSES_GONE)
+        reason = VANISHED if lost else PROCESSES_GONE
+        return JobGone(self.host.instant(), reason, launch=number)
 
     def _tell(self, job_id: JobId, event: Event) -> None:
         self.told.append((job_id, event))
         self.handle(job_id, event)
 
     def _attach(self, job: Job) -> None:
-        if _launch(job) not in self.claimed:
-            self.watches.setdefault(_launch(job), set())
+        self.host.folder(job)
+        if job.last_launch not in self.claimed:
+            self.watches.setdefault(job.last_launch, set())
 
     # -- death and life ----------------------------------------------------------
 
@@ -436,7 +446,3 @@ class Daemon:
         instructions = recover(job, now, PATIENCE)
         self.found.append(Found(self.host.now, job, instructions))
         self._carry_out(job, instructions)
-
-
-def _launch(job: Job) -> Launch:
-    return job.id, job.launch

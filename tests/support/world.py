@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field, replace
 
 from support.jobs import at
-from wsclean_workerd.model import Instant, Job, JobId
+from wsclean_workerd.model import Instant, Job, JobId, Launch
 
 KILLED = 137
 
@@ -24,7 +24,7 @@ class Claimant(enum.Enum):
 
 @dataclass(slots=True)
 class Processes:
-    """What there is of one job outside the daemon: its folder and its processes.
+    """What there is of one attempt of a job outside the daemon: its folder and processes.
 
     Attributes:
         claims: Who claimed which start.
@@ -110,18 +110,29 @@ class Host:
         now: Seconds since the beginning of the run, which only go forward.
         booted: When the machine was started, as `now`.
         journal: The jobs as they were last written.
-        processes: What there is of each job.
+        processes: What there is of each attempt of each job.
+        attempts: To which attempt each start belongs.
     """
 
     now: float = 0.0
     booted: float = 0.0
     journal: dict[JobId, Job] = field(default_factory=dict)
-    processes: dict[JobId, Processes] = field(default_factory=dict)
+    processes: dict[tuple[JobId, int], Processes] = field(default_factory=dict)
+    attempts: dict[Launch, int] = field(default_factory=dict)
 
     def instant(self, seconds: float | None = None) -> Instant:
         """A time of this host, by default the present, on the clocks that it has now."""
         moment = at(self.now if seconds is None else seconds)
         return replace(moment, boot=moment.boot - self.booted)
+
+    def folder(self, job: Job) -> Processes:
+        """What there is of the present attempt of a job."""
+        self.attempts.setdefault(job.last_launch, job.attempt)
+        return self.processes.setdefault((job.id, job.attempt), Processes())
+
+    def of_start(self, launch: Launch) -> Processes:
+        """What there is of the attempt that a start belongs to."""
+        return self.processes[launch[0], self.attempts[launch]]
 
     def reboot(self) -> None:
         """Start the machine anew: only what is on disk stays."""

@@ -70,6 +70,7 @@ def test_what_the_caller_says_comes_before_the_defaults() -> None:
             "belong to the daemon",
         ),
         (("wsclean",), {"locks": ("a/b",)}, InvalidRequest, "cannot lock 'a/b'"),
+        (("wsclean",), {"retries": 101}, InvalidRequest, "allow 101 retries: expected at most 100"),
         (("wsclean", "x" * MAX_ARGUMENTS_BYTES), {}, InvalidRequest, "in a file"),
     ],
 )
@@ -81,6 +82,13 @@ def test_what_cannot_run_is_refused_with_the_words_for_it(
 ) -> None:
     with pytest.raises(error, match=words):
         order(*command, **fields)
+
+
+def test_a_hundred_retries_are_accepted_and_more_have_a_reason_of_their_own() -> None:
+    order("wsclean", retries=100)
+    with pytest.raises(InvalidRequest) as caught:
+        order("wsclean", retries=101)
+    assert caught.value.reason == "INVALID_RETRIES"
 
 
 def test_a_command_that_stays_as_it_is_takes_no_memory_twice() -> None:

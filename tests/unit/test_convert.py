@@ -44,6 +44,7 @@ SPECS = st.builds(
     umask=st.none() | st.integers(0, 0o777),
     tied=st.booleans(),
     locks=st.lists(TEXT, max_size=3).map(tuple),
+    retries=st.integers(0, 100),
 )
 
 
@@ -77,6 +78,15 @@ def test_a_record_of_before_there_were_locks_has_none() -> None:
     record = encode(job)
     assert record.count(',"locks":[]') == 2
     old = record.replace(',"locks":[]', "")
+    assert decode(job.id, job.request_id, job.state.name, old) == job
+
+
+def test_a_record_of_before_there_were_retries_has_none() -> None:
+    job = make_job()
+    old = encode(job)
+    for part in (',"retries":0', ',"attempt":1', ',"loss":null', ',"requeued":null'):
+        assert old.count(part) == 1
+        old = old.replace(part, "")
     assert decode(job.id, job.request_id, job.state.name, old) == job
 
 
@@ -146,6 +156,22 @@ def test_a_job_is_told_whole() -> None:
     assert not any(
         queued.HasField(field) for field in ("reason", "exit_status", "start_time", "end_time")
     )
+
+
+def test_a_job_that_waits_to_run_again_says_why() -> None:
+    loss = Reason("CONTAINER_DIED", "its container died")
+    job = make_job(attempt=2, loss=loss, requeued=at(70))
+    told = job_to_proto(replace(job, spec=replace(job.spec, retries=2)))
+    assert (told.spec.retries, told.attempt, told.last_loss.code) == (2, 2, "CONTAINER_DIED")
+    assert told.reason == told.last_loss
+    assert told.queue_time.ToNanoseconds() - told.submit_time.ToNanoseconds() == 70 * 10**9
+    other = job_to_proto(replace(job, reason=Reason("LOCK_HELD", "waits for a")))
+    assert other.reason.code == "LOCK_HELD"
+    running = job_to_proto(replace(job, state=JobState.RUNNING))
+    assert (running.HasField("reason"), running.last_loss.code) == (False, "CONTAINER_DIED")
+    first = job_to_proto(make_job())
+    assert (first.attempt, first.HasField("last_loss")) == (1, False)
+    assert first.queue_time == first.submit_time
 
 
 def test_a_mount_is_told() -> None:

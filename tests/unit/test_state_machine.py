@@ -16,6 +16,7 @@ from wsclean_workerd.events import (
     DeadlinePassed,
     DisarmTimer,
     Event,
+    ForgetLaunch,
     Instruction,
     JobChosen,
     JobExited,
@@ -31,6 +32,7 @@ from wsclean_workerd.events import (
     StatusLost,
     Timer,
 )
+from wsclean_workerd.losing import outdated
 from wsclean_workerd.model import ENDED, Job, JobState, Patience, Reason
 from wsclean_workerd.recovery import rebase, recover
 from wsclean_workerd.state_machine import TRANSITIONS, InvalidTransition, step
@@ -55,6 +57,8 @@ def check_invariants(job: Job) -> None:
     assert (job.exit_status is not None) <= ended
     assert (job.state is JobState.SUCCEEDED) <= (job.exit_status == 0)
     assert (job.state is JobState.QUEUED) <= (job.container is None)
+    assert 1 <= job.attempt <= job.attempts
+    assert (job.attempt > 1) == (job.loss is not None) == (job.requeued is not None)
     assert (job.state is JobState.RUNNING) <= (job.started is not None)
     if job.state in {JobState.CANCELLED, JobState.TIMED_OUT} and job.stop is not None:
         assert job.state is job.stop.state
@@ -71,6 +75,17 @@ def play(job: Job, *events: Event) -> tuple[Job, list[Instruction]]:
 
 def running() -> Job:
     job, _ = play(make_job(), JobChosen(at(1), "c1"), JobStarted(at(2)))
+    return job
+
+
+def retried(retries: int = 1) -> Job:
+    job = make_job()
+    return replace(job, spec=replace(job.spec, retries=retries))
+
+
+def running_again() -> Job:
+    job, _ = play(retried(), JobChosen(at(1), "c1"), JobStarted(at(2)), JobGone(at(9), VANISHED))
+    job, _ = play(job, JobChosen(at(10), "c2"), JobStarted(at(11)))
     return job
 
 
@@ -348,25 +363,29 @@ def test_every_handler_is_reached_by_a_state_it_can_lead_to() -> None:
     assert reachable == set(JobState)
 
 
+LAUNCHES = st.none() | st.integers(1, 3)
 EVENTS = st.one_of(
     st.builds(JobChosen, st.just(at(0)), st.just("c1")),
-    st.builds(JobStarted, st.just(at(0))),
-    st.builds(JobExited, st.just(at(0)), st.sampled_from([0, 1, 127, 137])),
-    st.builds(JobGone, st.just(at(0)), st.just(VANISHED)),
-    st.builds(StatusLost, st.just(at(0)), st.just(VANISHED)),
-    st.builds(LaunchFailed, st.just(at(0)), st.just(AWAY), st.booleans(), st.integers(1, 3)),
+    st.builds(JobStarted, st.just(at(0)), launch=LAUNCHES),
+    st.builds(JobExited, st.just(at(0)), st.sampled_from([0, 1, 127, 137]), launch=LAUNCHES),
+    st.builds(JobGone, st.just(at(0)), st.just(VANISHED), launch=LAUNCHES),
+    st.builds(StatusLost, st.just(at(0)), st.just(VANISHED), launch=LAUNCHES),
+    st.builds(LaunchFailed, st.just(at(0)), st.just(AWAY), st.booleans(), launch=LAUNCHES),
     st.builds(CancelRequested, st.just(at(0)), st.just(CANCEL)),
-    st.builds(KillDelivered, st.just(at(0))),
+    st.builds(KillDelivered, st.just(at(0)), launch=LAUNCHES),
     st.builds(DeadlinePassed, st.just(at(0)), st.sampled_from(Timer)),
 )
 
 
-@given(st.lists(EVENTS, max_size=30))
+@given(st.lists(EVENTS, max_size=30), st.integers(0, 2))
 @settings(max_examples=500, deadline=None)
-def test_no_order_of_events_breaks_an_invariant(events: list[Event]) -> None:
-    job = make_job()
+def test_no_order_of_events_breaks_an_invariant(events: list[Event], retries: int) -> None:
+    job = retried(retries)
     for second, event in enumerate(events):
         moment = replace(event, at=at(second))
+        if outdated(job, moment):
+            assert step(job, moment, PATIENCE) == (job, [])
+            continue
         if (job.state, type(moment)) not in TRANSITIONS:
             with pytest.raises(InvalidTransition):
                 step(job, moment, PATIENCE)
@@ -379,6 +398,10 @@ def test_no_order_of_events_breaks_an_invariant(events: list[Event]) -> None:
             assert after.lingering <= job.lingering
         if job.state is JobState.STARTING or after.launch == job.launch:
             assert after.launch == job.launch
+        if after.attempt != job.attempt:
+            assert (job.exit_status, after.attempt) == (None, job.attempt + 1)
+            assert job.stop is None or job.stop.state is JobState.LOST
+            assert after.state is JobState.QUEUED
         job = after
 
 
@@ -391,3 +414,131 @@ def test_a_job_that_writes_too_much_is_told_to_end_and_has_failed() -> None:
     assert job.reason is not None
     assert (job.reason.code, "4096 bytes" in job.reason.message) == ("OUTPUT_LIMIT", True)
     assert play(job, OutputExceeded(at(5), 4096)) == (job, [])
+
+
+def test_a_lost_job_that_may_run_again_is_queued_once_all_its_processes_are_gone() -> None:
+    first, _ = play(retried(), JobChosen(at(1), "c1"), JobStarted(at(2)))
+    job, instructions = play(replace(first, refusals=1), JobGone(at(70), VANISHED))
+    assert (job.state, job.attempt, job.loss) == (JobState.QUEUED, 2, VANISHED)
+    assert (job.container, job.started, job.reason, job.refusals) == (None, None, None, 0)
+    assert not job.on_slot
+    # It is not held against it that it has run.
+    assert timers(instructions) == {Timer.QUEUE: at(70).boot + 50}
+    assert {DisarmTimer(Timer.RUN), DisarmTimer(Timer.START)} <= set(instructions)
+    assert ForgetLaunch() in instructions
+    job, instructions = play(job, JobChosen(at(80), "c2"))
+    assert (job.state, job.launch, job.container) == (JobState.STARTING, 2, "c2")
+    assert StartJob() in instructions
+
+
+def test_the_last_attempt_that_is_lost_is_lost_for_good() -> None:
+    job, _ = play(running_again(), JobGone(at(12), AWAY))
+    assert (job.state, job.attempt, job.reason, job.loss) == (JobState.LOST, 2, AWAY, VANISHED)
+
+
+def test_each_attempt_has_its_own_run_timeout() -> None:
+    job, _ = play(retried(), JobChosen(at(1)), JobStarted(at(2)), JobGone(at(9), VANISHED))
+    _, instructions = play(job, JobChosen(at(10)), JobStarted(at(11)))
+    assert timers(instructions) == {Timer.RUN: at(11).boot + 100}
+
+
+@pytest.mark.parametrize("status", [0, 1, 137])
+def test_a_command_with_an_exit_status_never_runs_again(status: int) -> None:
+    job, _ = play(
+        retried(), JobChosen(at(1)), JobStarted(at(2)), JobExited(at(3), status, None, status > 1)
+    )
+    assert job.state in {JobState.SUCCEEDED, JobState.FAILED}
+    assert play(job, JobGone(at(4), VANISHED))[0].attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("order", "state"),
+    [
+        (CancelRequested(at(5), CANCEL), JobState.CANCELLED),
+        (DeadlinePassed(at(102), Timer.RUN), JobState.TIMED_OUT),
+        (OutputExceeded(at(5), 4096), JobState.FAILED),
+    ],
+)
+def test_what_was_told_to_end_never_runs_again(order: Event, state: JobState) -> None:
+    job, _ = play(retried(), JobChosen(at(1)), JobStarted(at(2)), order, JobGone(at(103), AWAY))
+    assert (job.state, job.attempt) == (state, 1)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_is_left_of_an_attempt_is_killed_before_the_next_one(begun: bool) -> None:
+    job, _ = play(retried(), JobChosen(at(1), "c1"))
+    if begun:
+        job, _ = play(job, JobStarted(at(2)))
+    job, instructions = play(job, StatusLost(at(9), VANISHED))
+    assert (job.state, job.reason, job.on_slot) == (JobState.STOPPING, VANISHED, True)
+    assert SignalJob(Signal.KILL) in instructions
+    assert {DisarmTimer(Timer.START), DisarmTimer(Timer.RUN)} <= set(instructions)
+    assert play(job, StatusLost(at(10), VANISHED)) == (job, [])
+    assert SignalJob(Signal.KILL) in recover(job, at(10), PATIENCE)
+    job, instructions = play(job, KillDelivered(at(10)))
+    assert timers(instructions) == {Timer.KILL: at(10).boot + 5}
+    job, instructions = play(job, JobGone(at(11), AWAY))
+    assert (job.state, job.attempt, job.loss) == (JobState.QUEUED, 2, VANISHED)
+    assert job.stop is None
+    assert DisarmTimer(Timer.KILL) in instructions
+
+
+def test_cancelling_what_is_killed_to_run_again_ends_it() -> None:
+    job, _ = play(retried(), JobChosen(at(1)), JobStarted(at(2)), StatusLost(at(9), VANISHED))
+    job, instructions = play(job, CancelRequested(at(10), CANCEL))
+    assert (job.state, job.reason, instructions) == (JobState.STOPPING, CANCEL, [])
+    job, _ = play(job, JobGone(at(11), VANISHED))
+    assert (job.state, job.reason, job.attempt) == (JobState.CANCELLED, CANCEL, 1)
+
+
+def test_what_survives_kill_does_not_run_again() -> None:
+    job, _ = play(
+        retried(),
+        JobChosen(at(1)),
+        JobStarted(at(2)),
+        StatusLost(at(9), VANISHED),
+        KillDelivered(at(9)),
+        DeadlinePassed(at(14), Timer.KILL),
+    )
+    assert (job.state, job.on_slot) == (JobState.LOST, True)
+    job, _ = play(job, JobGone(at(900), VANISHED))
+    assert (job.state, job.on_slot, job.attempt) == (JobState.LOST, False, 1)
+
+
+def test_a_status_that_is_found_after_all_decides() -> None:
+    job, _ = play(retried(), JobChosen(at(1)), JobStarted(at(2)), StatusLost(at(9), VANISHED))
+    job, _ = play(job, JobExited(at(8), 0), JobGone(at(10), VANISHED))
+    assert (job.state, job.exit_status, job.attempt) == (JobState.SUCCEEDED, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        JobStarted(at(12), launch=1),
+        JobExited(at(12), 0, launch=1),
+        JobGone(at(12), AWAY, launch=1),
+        StatusLost(at(12), AWAY, launch=1),
+        KillDelivered(at(12), launch=1),
+        OutputExceeded(at(12), 4096, launch=1),
+    ],
+)
+def test_news_of_an_attempt_that_is_over_mean_nothing(late: Event) -> None:
+    again = running_again()
+    assert play(again, late) == (again, [])
+    queued, _ = play(retried(), JobChosen(at(1)), JobGone(at(9), VANISHED))
+    assert play(queued, late) == (queued, [])
+    stopping, _ = play(again, CancelRequested(at(12), CANCEL))
+    assert play(stopping, late) == (stopping, [])
+    over, _ = play(again, JobExited(at(13), 0))
+    assert play(over, late) == (over, [])
+
+
+def test_waiting_to_run_again_has_the_limit_of_waiting() -> None:
+    job, _ = play(retried(), JobChosen(at(1)), JobGone(at(70), VANISHED))
+    assert timers(recover(job, at(80), PATIENCE)) == {Timer.QUEUE: at(120).boot}
+    rebooted = rebase(job, replace(at(80), boot=7.0))
+    assert timers(recover(rebooted, at(80), PATIENCE)) == {Timer.QUEUE: 7.0 - 10 + 50}
+    job, _ = play(job, DeadlinePassed(at(120), Timer.QUEUE))
+    assert (job.state, job.attempt) == (JobState.TIMED_OUT, 2)
+    assert job.reason is not None
+    assert "did not start again within" in job.reason.message

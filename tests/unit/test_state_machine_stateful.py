@@ -19,16 +19,18 @@ from hypothesis.stateful import (
 )
 
 from support.invariants import OVER, Invariants, phase
-from support.machine import FOLDERS, Armed, Daemon, Launch
+from support.machine import FOLDERS, Armed, Daemon
 from support.world import Processes
 from wsclean_workerd.events import CancelRequested, DeadlinePassed
-from wsclean_workerd.model import JobId, JobState, Reason
+from wsclean_workerd.model import JobId, JobState, Launch, Reason
 
 T = TypeVar("T")
 
 CANCEL = Reason("CANCELLED", "was cancelled")
 MOST_JOBS = 4
-MOST_ROUNDS = 200
+# What was put off is done one by one, and some of it often.
+MOST_ROUNDS = 1000
+ROUNDS_OF_HANGING_STORAGE = 100
 
 LIMITS = st.sampled_from([None, 100.0])
 LOCKS = st.sets(st.sampled_from("abc"), max_size=2).map(sorted).map(tuple)
@@ -38,6 +40,7 @@ JOBS = st.fixed_dictionaries(
         "run_timeout": LIMITS,
         "queue_timeout": LIMITS,
         "locks": LOCKS,
+        "retries": st.sampled_from([0, 0, 1, 2]),
     }
 )
 STATUSES = st.sampled_from([0, 1, 127])
@@ -205,6 +208,13 @@ class JobsOfAHost(RuleBasedStateMachine):
     def a_wrapper_is_killed(self, data: st.DataObject) -> None:
         pick(data, self.with_command()).wrapper = False
 
+    @precondition(lambda self: self.with_command())
+    @rule(data=st.data())
+    def a_command_lets_go_of_everything_and_loses_its_wrapper(self, data: st.DataObject) -> None:
+        processes = pick(data, self.with_command())
+        processes.wrapper = False
+        processes.exit(0, self.host.now, straying=True)
+
     @precondition(lambda self: self.alive())
     @rule(data=st.data())
     def processes_vanish(self, data: st.DataObject) -> None:
@@ -229,7 +239,8 @@ class JobsOfAHost(RuleBasedStateMachine):
         return [armed for armed in self.daemon.stale_deadlines() if armed[0] in settled]
 
     def coming(self) -> list[Launch]:
-        return [(id_, each) for id_, p in self.host.processes.items() for each in p.coming]
+        items = self.host.processes.items()
+        return [(id_, each) for (id_, _), p in items for each in p.coming]
 
     def with_command(self) -> list[Processes]:
         return [each for each in self.host.processes.values() if each.command and not each.stuck]
@@ -263,7 +274,7 @@ class JobsOfAHost(RuleBasedStateMachine):
         for rounds in range(MOST_ROUNDS):
             if not self.not_over():
                 break
-            if rounds == MOST_ROUNDS // 2:
+            if rounds == ROUNDS_OF_HANGING_STORAGE:
                 self.storage_comes_back()
             self.something_gets_on()
             self.everything_holds()
@@ -302,12 +313,12 @@ class JobsOfAHost(RuleBasedStateMachine):
         return next(iter(under_way), None)
 
     def wrapper_comes(self, job_id: JobId, launch: int) -> None:
-        self.host.processes[job_id].wrapper_comes(launch, self.host.now)
+        self.host.of_start((job_id, launch)).wrapper_comes(launch, self.host.now)
 
     def a_command_ends_by_itself(self) -> bool:
         """End one that nothing else ends, or what it left; return whether there was one."""
         for job in self.daemon.jobs.values():
-            processes = self.host.processes[job.id]
+            processes = self.host.folder(job)
             endless = job.state is JobState.RUNNING and job.order.run_timeout is None
             if endless and processes.alive:
                 if processes.command:

@@ -54,7 +54,7 @@ def wrapper_command(spool: Spool, job: Job) -> list[str]:
         spool: Where its folder is.
         job: The job.
     """
-    start = [str(job.id), str(job.launch)]
+    start = [spool.attempt_name(job), str(job.launch)]
     return [*_wrapper(spool, "one"), *start, *switch_user(job.order.user)]
 
 
@@ -71,7 +71,7 @@ def pair_commands(spool: Spool, job: Job, name: str) -> tuple[list[str], list[st
     """
     folder = f"{spool.runner_inside}/{name}"
     return (
-        [*_wrapper(spool, "pair"), str(job.id), str(job.launch), folder],
+        [*_wrapper(spool, "pair"), spool.attempt_name(job), str(job.launch), folder],
         ["/bin/sh", spool.script_inside(BECOMER), "pair", folder],
     )
 
@@ -153,7 +153,7 @@ def kill_command(
     return [
         "/bin/sh",
         spool.script_inside(KILLER),
-        spool.job_inside(job.id),
+        spool.attempt_inside(job),
         mark_entry(instance, job),
         verb,
         *([] if answer is None else [answer]),

@@ -133,7 +133,7 @@ class Runner:
         idle = self._idle.setdefault(tuple(prefix), [])
         lane = idle.pop() if idle else await self._make_lane(prefix)
         self._busy[job.last_launch] = lane
-        self._write(lane.descriptor, [str(job.id), str(job.launch)])
+        self._write(lane.descriptor, [self._spool.attempt_name(job), str(job.launch)])
 
     def release(self, launch: Launch, *, reusable: bool) -> None:
         """Take note that the command of a job has ended.
@@ -169,7 +169,7 @@ class Runner:
         answer: asyncio.Future[int] = self._loop.create_future()
         self._answers[token] = answer
         try:
-            what = [token, str(job.id), mark_entry(instance, job), verb]
+            what = [token, self._spool.attempt_name(job), mark_entry(instance, job), verb]
             self._write(self._requests, ["kill", *what, *switch_user(job.order.user)])
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await answer

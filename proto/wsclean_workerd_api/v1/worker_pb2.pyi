@@ -37,7 +37,9 @@ class _JobStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     JOB_STATE_UNSPECIFIED: _JobState.ValueType  # 0
     """Never sent."""
     JOB_STATE_QUEUED: _JobState.ValueType  # 1
-    """Waits for a free slot or for the container."""
+    """Waits for a free slot or for the container, at first or because it was lost and is to
+    run again.
+    """
     JOB_STATE_HELD: _JobState.ValueType  # 2
     """Waits for an operator."""
     JOB_STATE_STARTING: _JobState.ValueType  # 3
@@ -45,7 +47,9 @@ class _JobStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     JOB_STATE_RUNNING: _JobState.ValueType  # 4
     """Its command runs."""
     JOB_STATE_STOPPING: _JobState.ValueType  # 5
-    """Has been told to end and has not yet."""
+    """Has been told to end and has not yet; or was lost, and what is left of it is killed
+    before it waits to run again.
+    """
     JOB_STATE_SUCCEEDED: _JobState.ValueType  # 6
     """Ended with exit status 0."""
     JOB_STATE_FAILED: _JobState.ValueType  # 7
@@ -56,7 +60,8 @@ class _JobStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """Was cancelled."""
     JOB_STATE_LOST: _JobState.ValueType  # 10
     """Its outcome cannot be known: its container died, or its processes could
-    not be killed.
+    not be killed. One that may be run again ends so when no retry is left, or if its
+    processes could not be killed.
     """
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
@@ -65,7 +70,9 @@ class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 """Never sent."""
 JOB_STATE_QUEUED: JobState.ValueType  # 1
-"""Waits for a free slot or for the container."""
+"""Waits for a free slot or for the container, at first or because it was lost and is to
+run again.
+"""
 JOB_STATE_HELD: JobState.ValueType  # 2
 """Waits for an operator."""
 JOB_STATE_STARTING: JobState.ValueType  # 3
@@ -73,7 +80,9 @@ JOB_STATE_STARTING: JobState.ValueType  # 3
 JOB_STATE_RUNNING: JobState.ValueType  # 4
 """Its command runs."""
 JOB_STATE_STOPPING: JobState.ValueType  # 5
-"""Has been told to end and has not yet."""
+"""Has been told to end and has not yet; or was lost, and what is left of it is killed
+before it waits to run again.
+"""
 JOB_STATE_SUCCEEDED: JobState.ValueType  # 6
 """Ended with exit status 0."""
 JOB_STATE_FAILED: JobState.ValueType  # 7
@@ -84,7 +93,8 @@ JOB_STATE_CANCELLED: JobState.ValueType  # 9
 """Was cancelled."""
 JOB_STATE_LOST: JobState.ValueType  # 10
 """Its outcome cannot be known: its container died, or its processes could
-not be killed.
+not be killed. One that may be run again ends so when no retry is left, or if its
+processes could not be killed.
 """
 global___JobState = JobState
 
@@ -174,6 +184,7 @@ class JobSpec(google.protobuf.message.Message):
     UMASK_FIELD_NUMBER: builtins.int
     TIED_FIELD_NUMBER: builtins.int
     LOCKS_FIELD_NUMBER: builtins.int
+    RETRIES_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
     """The caller's working directory, an absolute host path without symlinks.
     Relative arguments mean what they mean there if it is below a mount.
@@ -183,6 +194,13 @@ class JobSpec(google.protobuf.message.Message):
     tied: builtins.bool
     """Whether the job is to end with the RunJob call that submitted it. If the daemon
     was restarted meanwhile, the call has 30 s to be taken up again.
+    """
+    retries: builtins.int
+    """How often the command may be run again if it was lost: all its processes have gone and
+    nobody can say how it ended, since its container died, say, or the host was restarted.
+    Never after an exit status, whatever it is, and never if the job was told to end. At
+    most 100. What it writes comes behind the output of the attempts before, and the run
+    timeout holds for each of them.
     """
     @property
     def command(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -203,7 +221,9 @@ class JobSpec(google.protobuf.message.Message):
 
     @property
     def queue_timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """How long the job may wait in the queue. Absent: the configured default."""
+        """How long the job may wait in the queue, counted from its submission, and anew from the
+        moment at which it is put back to run again. Absent: the configured default.
+        """
 
     @property
     def locks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -226,9 +246,10 @@ class JobSpec(google.protobuf.message.Message):
         umask: builtins.int | None = ...,
         tied: builtins.bool = ...,
         locks: collections.abc.Iterable[builtins.str] | None = ...,
+        retries: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_umask", b"_umask", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "umask", b"umask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_umask", b"_umask", "command", b"command", "environment", b"environment", "locks", b"locks", "queue_timeout", b"queue_timeout", "run_timeout", b"run_timeout", "tied", b"tied", "umask", b"umask", "working_directory", b"working_directory"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_umask", b"_umask", "command", b"command", "environment", b"environment", "locks", b"locks", "queue_timeout", b"queue_timeout", "retries", b"retries", "run_timeout", b"run_timeout", "tied", b"tied", "umask", b"umask", "working_directory", b"working_directory"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_umask", b"_umask"]) -> typing.Literal["umask"] | None: ...
 
 global___JobSpec = JobSpec
@@ -275,6 +296,9 @@ class Job(google.protobuf.message.Message):
     CONTAINER_ID_FIELD_NUMBER: builtins.int
     LINGERING_FIELD_NUMBER: builtins.int
     LOCKS_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    LAST_LOSS_FIELD_NUMBER: builtins.int
+    QUEUE_TIME_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its number on this host, given by the daemon. Opaque to programs."""
     state: global___JobState.ValueType
@@ -291,6 +315,8 @@ class Job(google.protobuf.message.Message):
     """
     lingering: builtins.bool
     """Whether some of its processes are still there although it has ended."""
+    attempt: builtins.int
+    """Which attempt this is: 1, and one more whenever it was lost and put back to run again."""
     @property
     def spec(self) -> global___JobSpec:
         """What was asked for."""
@@ -299,7 +325,8 @@ class Job(google.protobuf.message.Message):
     def reason(self) -> global___Reason:
         """Why it ended as it did, or why it is being stopped. Of a job that waits, in the answers
         of GetJob and ListJobs: what it waits for other than a slot. STORAGE_HUNG; LOCK_HELD by
-        another job; LOCK_PROMISED to an older job that waits as well.
+        another job; LOCK_PROMISED to an older job that waits as well. Of one that waits to run
+        again, if there is nothing like that: why it was lost.
         """
 
     @property
@@ -308,7 +335,7 @@ class Job(google.protobuf.message.Message):
 
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When its command began to run. Absent before."""
+        """When its command began to run, in this attempt. Absent before."""
 
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -329,6 +356,14 @@ class Job(google.protobuf.message.Message):
         which it is STARTING until the last of its processes is gone, and none before.
         """
 
+    @property
+    def last_loss(self) -> global___Reason:
+        """Why the attempt before was lost. Absent in the first."""
+
+    @property
+    def queue_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when it has waited for this attempt, or had: its submission, or when it was put back."""
+
     def __init__(
         self,
         *,
@@ -346,9 +381,12 @@ class Job(google.protobuf.message.Message):
         container_id: builtins.str = ...,
         lingering: builtins.bool = ...,
         locks: collections.abc.Iterable[builtins.str] | None = ...,
+        attempt: builtins.int = ...,
+        last_loss: global___Reason | None = ...,
+        queue_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "end_time", b"end_time", "exit_status", b"exit_status", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "submit_time", b"submit_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "container_id", b"container_id", "end_time", b"end_time", "exit_status", b"exit_status", "id", b"id", "lingering", b"lingering", "locks", b"locks", "mapped_command", b"mapped_command", "mapped_working_directory", b"mapped_working_directory", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "state", b"state", "submit_time", b"submit_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "end_time", b"end_time", "exit_status", b"exit_status", "last_loss", b"last_loss", "queue_time", b"queue_time", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "submit_time", b"submit_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "attempt", b"attempt", "container_id", b"container_id", "end_time", b"end_time", "exit_status", b"exit_status", "id", b"id", "last_loss", b"last_loss", "lingering", b"lingering", "locks", b"locks", "mapped_command", b"mapped_command", "mapped_working_directory", b"mapped_working_directory", "queue_time", b"queue_time", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "state", b"state", "submit_time", b"submit_time"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_status", b"_exit_status"]) -> typing.Literal["exit_status"] | None: ...
 
 global___Job = Job

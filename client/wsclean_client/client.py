@@ -100,6 +100,7 @@ class WSCleanClient:
         stderr: Sink | None = None,
         tied: bool = False,
         locks: Iterable[PathArgument] = (),
+        retries: int = 0,
         request_id: str | None = None,
     ) -> CompletedJob:
         """Run a command and wait for its end, much like `subprocess.run`.
@@ -128,6 +129,10 @@ class WSCleanClient:
                 of the job until its last process is gone. What has a `/` in it, and a path
                 object, is the path of a Measurement Set or of images (their `-name`);
                 any other text is a plain name such as `gpu-calibration`.
+            retries: How often the command may be run again if nobody can say how it ended:
+                its container died, say, or the host was restarted. Never after an exit
+                status, and never if the job was told to end. What it writes comes behind
+                the output of the attempts before.
             request_id: Names the submission: sent again, by whomever, it means
                 the same job. None: a random one.
 
@@ -140,7 +145,9 @@ class WSCleanClient:
                 `JobCancelled` or `JobLost`.
             RequestRefused: If the daemon does not accept the command.
             DaemonNotReachable: If the daemon does not answer.
-            TypeError: If `args` or `locks` is no list of texts and paths.
+            TypeError: If `args` or `locks` is no list of texts and paths, or `retries` no
+                number of times.
+            ValueError: If a timeout is no finite number, or `retries` below 0.
         """
         options = Options(
             cwd=cwd,
@@ -150,13 +157,14 @@ class WSCleanClient:
             umask=umask,
             tied=tied,
             locks=locks,
+            retries=retries,
         )
         spec, output = prepare(args, options), Output(stdout, stderr)
         run = Run(self._transport(), spec, request_id or os.urandom(16).hex(), output)
         info = run.finish()
         return complete(info, output.stdout, output.stderr, check=check)
 
-    def submit(
+    def submit(  # noqa: PLR0913 - as above
         self,
         args: Iterable[PathArgument],
         *,
@@ -166,6 +174,7 @@ class WSCleanClient:
         env: Mapping[str, str] | None = None,
         umask: int | None = None,
         locks: Iterable[PathArgument] = (),
+        retries: int = 0,
         request_id: str | None = None,
     ) -> JobHandle:
         """Hand a command to the daemon and return at once.
@@ -181,6 +190,7 @@ class WSCleanClient:
             env: As for `run`.
             umask: As for `run`.
             locks: As for `run`.
+            retries: As for `run`.
             request_id: As for `run`.
 
         Returns:
@@ -189,7 +199,9 @@ class WSCleanClient:
         Raises:
             RequestRefused: If the daemon does not accept the command.
             DaemonNotReachable: If the daemon does not answer.
-            TypeError: If `args` or `locks` is no list of texts and paths.
+            TypeError: If `args` or `locks` is no list of texts and paths, or `retries` no
+                number of times.
+            ValueError: If a timeout is no finite number, or `retries` below 0.
         """
         options = Options(
             cwd=cwd,
@@ -198,6 +210,7 @@ class WSCleanClient:
             queue_timeout=queue_timeout,
             umask=umask,
             locks=locks,
+            retries=retries,
         )
         spec = prepare(args, options)
         transport = self._transport()

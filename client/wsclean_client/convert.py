@@ -58,6 +58,11 @@ def job_info(job: pb.Job) -> JobInfo:
         container_id=job.container_id,
         lingering=job.lingering,
         locks=tuple(job.locks),
+        retries=spec.retries,
+        # Older daemons do not tell.
+        attempt=job.attempt or 1,
+        last_loss=_reason(job.last_loss) if job.HasField("last_loss") else None,
+        queued_at=_moment(job.queue_time) if job.HasField("queue_time") else None,
     )
 
 
@@ -132,6 +137,7 @@ def job_spec(spec: CommandSpec) -> pb.JobSpec:
         umask=spec.umask,
         tied=spec.tied,
         locks=spec.locks,
+        retries=spec.retries,
     )
 
 

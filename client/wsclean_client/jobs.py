@@ -74,7 +74,7 @@ class JobInfo:
         command: The program and its arguments, as they were submitted.
         working_directory: The folder on the host that it was submitted from.
         submitted_at: When the daemon accepted it, in UTC.
-        started_at: When its command began to run, or None.
+        started_at: When its command began to run, in this attempt, or None.
         ended_at: When it ended, or None.
         reason: Why it ended as it did, is being stopped or waits, or None.
         exit_status: The exit status of the command, 128 + n if signal n ended it,
@@ -87,6 +87,11 @@ class JobInfo:
         lingering: Whether some of its processes remain although it has ended.
         locks: What it locks, each by the one name that it has for all jobs; held from its
             start until its last process is gone.
+        retries: How often its command may be run again after it was lost.
+        attempt: Which run of its command this is, or is to be.
+        last_loss: Why the attempt before was lost, or None in the first.
+        queued_at: Since when it has waited for this attempt, or had; None if the daemon does
+            not say so.
     """
 
     id: str
@@ -105,6 +110,10 @@ class JobInfo:
     container_id: str = ""
     lingering: bool = False
     locks: tuple[str, ...] = ()
+    retries: int = 0
+    attempt: int = 1
+    last_loss: Reason | None = None
+    queued_at: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -120,10 +129,10 @@ class JobInfo:
     def queue_seconds(self) -> float | None:
         """Seconds from its submission to its start, or to its end if it never started.
 
-        None while it waits.
+        Of a further attempt: since it was put back to run again. None while it waits.
         """
         until = self.started_at or self.ended_at
-        return _seconds(self.submitted_at, until)
+        return _seconds(self.queued_at or self.submitted_at, until)
 
     @property
     def run_seconds(self) -> float | None:
@@ -151,6 +160,10 @@ class JobInfo:
             "container_id": self.container_id,
             "lingering": self.lingering,
             "locks": list(self.locks),
+            "retries": self.retries,
+            "attempt": self.attempt,
+            "last_loss": self.last_loss.as_dict() if self.last_loss else None,
+            "queue_time": iso(self.queued_at),
         }
 
 

@@ -27,6 +27,9 @@ Seconds: TypeAlias = float | timedelta
 _LONGEST = 315_576_000_000.0
 """The longest google.protobuf.Duration in seconds, 10000 years."""
 
+_LARGEST = 2**32 - 1
+"""The largest number that can be sent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec:
@@ -41,6 +44,7 @@ class CommandSpec:
         umask: The file mode creation mask, or None for the daemon's.
         tied: Whether the job is to end with the call that submits it.
         locks: What no other job may hold meanwhile, paths resolved.
+        retries: How often the command may be run again after it was lost.
     """
 
     command: tuple[str, ...]
@@ -51,6 +55,7 @@ class CommandSpec:
     umask: int | None = None
     tied: bool = False
     locks: tuple[str, ...] = ()
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ class Options:
     umask: int | None = None
     tied: bool = False
     locks: Iterable[PathArgument] = ()
+    retries: int = 0
 
 
 def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
@@ -77,8 +83,9 @@ def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
         The command, ready to be sent.
 
     Raises:
-        TypeError: If `args` or `locks` is no list of texts and paths.
-        ValueError: If a timeout is no finite number.
+        TypeError: If `args` or `locks` is no list of texts and paths, or `retries` no
+            number of times.
+        ValueError: If a timeout is no finite number, or `retries` below 0.
         RequestRefused: If something cannot be sent: a name that is no UTF-8, a
             working directory that has been removed.
     """
@@ -92,6 +99,7 @@ def prepare(args: Iterable[PathArgument], options: Options) -> CommandSpec:
         umask=own_umask() if options.umask is None else options.umask,
         tied=options.tied,
         locks=_locks(options.locks, folder),
+        retries=_retries(options.retries),
     )
 
 
@@ -135,6 +143,15 @@ def _lock(number: int, lock: PathArgument, folder: str) -> str:
     if isinstance(lock, os.PathLike) and "/" not in text:
         text = f"./{text}"
     return resolve_lock(text, folder)
+
+
+def _retries(value: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"retries is {value!r}: expected a whole number, as in retries=1")
+    # How many are allowed is for the daemon to say.
+    if not 0 <= value <= _LARGEST:
+        raise ValueError(f"retries is {value}: expected 0 or more, as in retries=1")
+    return value
 
 
 def _text(what: str, value: PathArgument) -> str:

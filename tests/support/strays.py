@@ -22,8 +22,8 @@ STRAY = f'mkfifo up; (setsid sh -c "{_LOOP}" &); '
 STRAY += "read -r pid <up; rm up; echo $pid >stray; "
 """The beginning of a script that leaves one and writes its process id to `stray`."""
 
-_LOOK = "read -r pid <stray; read -r size rest 2>/dev/null </proc/$pid/statm; "
-_LOOK += "[ ${size:-0} != 0 ] && echo lives || echo gone"
+LOOK = "read -r pid <stray; read -r size rest 2>/dev/null </proc/$pid/statm; "
+LOOK += "[ ${size:-0} != 0 ] && echo lives || echo gone"
 """A script that says whether that process lives."""
 
 WHEN_KILLED = ("before its end", "after its end")
@@ -32,7 +32,7 @@ WHEN_KILLED = ("before its end", "after its end")
 
 def look(client: WSCleanClient, folder: Path) -> str:
     """What the next job sees of what the last one has left."""
-    return client.run(["sh", "-c", _LOOK], cwd=folder).stdout.strip()
+    return client.run(["sh", "-c", LOOK], cwd=folder).stdout.strip()
 
 
 def see_the_slot_kept(daemon: DaemonProcess, grace: float) -> None:
@@ -44,7 +44,7 @@ def see_the_slot_kept(daemon: DaemonProcess, grace: float) -> None:
     """
     with daemon.client() as client:
         first = client.submit(["sh", "-c", f"{STRAY}exit 3"], cwd=daemon.data)
-        second = client.submit(["sh", "-c", _LOOK], cwd=daemon.data)
+        second = client.submit(["sh", "-c", LOOK], cwd=daemon.data)
         done = first.wait(DEADLINE)
         assert (done.state, done.exit_status) == (JobState.FAILED, 3)
         assert second.result().stdout == "gone\n"

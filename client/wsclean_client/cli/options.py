@@ -32,6 +32,7 @@ class JobOptions(TypedDict):
     cwd: str | None
     env: dict[str, str]
     locks: tuple[str, ...]
+    retries: int
 
 
 class Duration(_FloatType):
@@ -83,6 +84,14 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             help="Let no other job with this lock run meanwhile: the path of a Measurement Set "
             "or of images (their -name) with a / in it, or a plain name. Repeatable.",
+        ),
+        click.option(
+            "--retries",
+            type=click.IntRange(0, 2**32 - 1),
+            metavar="N",
+            default=0,
+            help="Run the command again, up to N times, if nobody can say how it ended: its "
+            "container died, say, or the host was restarted. Never after an exit status.",
         ),
         click.option(
             "--cwd",

@@ -37,6 +37,7 @@ def _rows(job: JobInfo) -> list[tuple[str, str]]:
         ("id", job.id),
         ("state", str(job.state)),
         ("reason", f"{job.reason.code}: {job.reason.message}" if job.reason else ""),
+        ("attempt", _attempt(job)),
         ("exit", "" if job.exit_status is None else describe_exit(job.exit_status)),
         ("command", words(job.command)),
         ("runs as", words(job.mapped_command)),
@@ -54,3 +55,11 @@ def _rows(job: JobInfo) -> list[tuple[str, str]]:
         ("lingering", "some of its processes are still there" if job.lingering else ""),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _attempt(job: JobInfo) -> str:
+    """Which of how many attempts this is, if there may be several, and why it is needed."""
+    if not job.retries:
+        return ""
+    text = f"{job.attempt} of {1 + job.retries}"
+    return f"{text}, the one before was lost: {job.last_loss.message}" if job.last_loss else text

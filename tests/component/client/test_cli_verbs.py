@@ -112,7 +112,38 @@ def test_show_json_prints_one_object(three: FakeWorker, ctl: Ctl) -> None:
         "container_id": three.jobs["1"].container_id,
         "lingering": False,
         "locks": [],
+        "retries": 0,
+        "attempt": 1,
+        "last_loss": None,
+        "queue_time": None,
     }
+
+
+def test_submit_and_run_take_retries(worker: FakeWorker, ctl: Ctl) -> None:
+    worker.on_submit = lambda fake, job: fake.end(job.id)
+    assert ctl("submit", "--retries", "2", "wsclean").code == 0
+    assert ctl("run", "--retries", "1", "wsclean").code == 0
+    assert ctl("submit", "wsclean").code == 0
+    found = [request.spec.retries for request in worker.seen(pb.SubmitJobRequest)]
+    assert found == [2, 1, 0]
+    assert "-1 is not in the range" in ctl("submit", "--retries", "-1", "wsclean").err
+
+
+def test_show_tells_of_the_attempt_before(three: FakeWorker, ctl: Ctl) -> None:
+    job = three.jobs["1"]
+    assert "attempt" not in ctl("show", "1").out
+    job.spec.retries, job.attempt = 2, 1
+    assert "attempt     1 of 3\n" in ctl("show", "1").out
+    job.attempt = 2
+    job.last_loss.code, job.last_loss.message = "CONTAINER_DIED", "its container ended"
+    # Since it was put back, not since it was submitted.
+    job.queue_time.FromJsonString("2023-11-14T22:13:20.500Z")
+    out = ctl("show", "1").out
+    assert "attempt     2 of 3, the one before was lost: its container ended\n" in out
+    shown = json.loads(ctl("show", "--json", "1").out)
+    assert (shown["retries"], shown["attempt"]) == (2, 2)
+    assert shown["last_loss"] == {"code": "CONTAINER_DIED", "message": "its container ended"}
+    assert (shown["queue_time"], shown["queue_seconds"]) == ("2023-11-14T22:13:20.500000Z", 0.5)
 
 
 def test_show_for_people(three: FakeWorker, ctl: Ctl) -> None:

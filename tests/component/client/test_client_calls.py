@@ -58,6 +58,7 @@ def test_submission_carries_all_that_the_caller_said(
         queue_timeout=60,
         umask=0o002,
         locks=[folder / "sim.ms", "./image", "gpu", "/no/such.ms"],
+        retries=3,
         request_id="mine",
     )
     (request,) = worker.seen(pb.SubmitJobRequest)
@@ -76,6 +77,7 @@ def test_submission_carries_all_that_the_caller_said(
     assert spec.run_timeout.nanos == 500_000_000
     assert spec.queue_timeout.ToSeconds() == 60
     assert spec.umask == 0o002
+    assert spec.retries == 3
 
 
 def test_what_the_caller_leaves_out_is_left_to_the_daemon(

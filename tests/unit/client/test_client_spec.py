@@ -145,3 +145,16 @@ def test_umask_that_cannot_be_read_is_left_to_the_daemon(
         path.write_text(content, encoding="ascii")
     monkeypatch.setattr("wsclean_client.spec.Path", lambda _path: path)
     assert own_umask() is None
+
+
+@pytest.mark.parametrize("retries", ["1", 1.0, True, None])
+def test_retries_are_a_number_of_times(retries: Any) -> None:
+    with pytest.raises(TypeError, match=r"retries is .*: expected a whole number"):
+        prepare(["wsclean"], Options(retries=retries))
+
+
+@pytest.mark.parametrize("retries", [-1, 2**32])
+def test_retries_that_cannot_be_sent_are_an_error(retries: int) -> None:
+    with pytest.raises(ValueError, match=rf"retries is {retries}: expected 0 or more"):
+        prepare(["wsclean"], Options(retries=retries))
+    assert prepare(["wsclean"], Options(retries=101)).retries == 101

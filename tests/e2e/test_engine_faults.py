@@ -94,6 +94,9 @@ def test_an_engine_that_is_restarted_takes_its_container_with_it(
     before = host.container()
     with host.client() as client:
         running = host.begin(client, "sleep 600")
+        script = "[ ! -e up ] || { echo again; exit; }; : >up; echo up; exec sleep 600"
+        again = client.submit(["sh", "-c", script], cwd=host.data, retries=1)
+        host.await_output(again.id, "up")
         own_engine.stop()
         own_engine.start()
         since = time.monotonic()
@@ -105,6 +108,7 @@ def test_an_engine_that_is_restarted_takes_its_container_with_it(
         assert reason is not None
         assert reason.code == "CONTAINER_DIED"
         assert before[:12] in reason.message
+        assert again.result(timeout=DEADLINE).stdout == "up\nagain\n"
     assert host.container() != before
 
 

@@ -78,12 +78,15 @@ def test_a_full_state_disk_loses_nothing_and_needs_no_restart(
         assert client.status().slots_used == 0
 
 
-def test_after_a_restart_of_the_host_what_waited_runs_and_what_ran_is_lost(
+def test_after_a_restart_of_the_host_what_waited_runs_and_what_ran_is_lost_or_runs_again(
     idle_daemon: DockerDaemon,
 ) -> None:
-    idle_daemon.values["slots"] = 2
+    idle_daemon.values["slots"] = 3
     idle_daemon.start()
+    script = "[ ! -e up ] || exec echo again; touch up; echo up; exec sleep 600"
     with idle_daemon.client() as client:
+        again = client.submit(["sh", "-c", script], cwd=idle_daemon.data, retries=1)
+        idle_daemon.await_output(again.id, "up")
         running = [idle_daemon.begin(client, "sleep 600") for _ in range(2)]
         waiting = client.submit(["sh", "-c", "echo ran"], cwd=idle_daemon.data)
     idle_daemon.kill()
@@ -101,5 +104,9 @@ def test_after_a_restart_of_the_host_what_waited_runs_and_what_ran_is_lost(
                 client.job(job.id).result(timeout=DEADLINE)
             assert caught.value.job.reason is not None
             assert caught.value.job.reason.code == "HOST_RESTARTED"
+        done = client.job(again.id).result(timeout=DEADLINE)
+        assert (done.stdout, done.info.attempt) == ("up\nagain\n", 2)
+        assert done.info.last_loss is not None
+        assert done.info.last_loss.code == "HOST_RESTARTED"
         assert client.status().slots_used == 0
         assert client.job(waiting.id).refresh().state is JobState.SUCCEEDED

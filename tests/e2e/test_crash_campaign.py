@@ -28,6 +28,8 @@ def test_killed_at_any_moment_the_daemon_loses_nothing_and_does_nothing_twice(
     tell: Callable[[str], None],
 ) -> None:
     idle_daemon.values["run_as"] = "12345:23456"
+    # A long campaign has more jobs than are remembered, and what is forgotten is not known.
+    idle_daemon.extra += "[history]\nkeep = 1000000\n"
     account = Campaign(idle_daemon, seed=SEED, kills=KILLS).run()
     tell(account.table())
     assert not account.problems

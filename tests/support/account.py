@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from support.campaign_jobs import KILLED, LONG_ESCAPE, SHORT_ESCAPE, TERMINATED, Plan, Record
 from wsclean_client import JobInfo, JobState
 
-_SHOWN = 30
+_SHOWN = 10
 # Without these the comparison would say little.
 _NEEDED = (
     "acknowledged",
@@ -68,13 +68,14 @@ class Account:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that is not as it must be."""
-        return [
-            *(f"lost: {each}" for each in self.lost),
-            *(f"run twice: {each}" for each in self.twice),
-            *(f"orphan: {each}" for each in self.orphans),
-            *(f"wrong: {each}" for each in self.wrong),
-        ]
+        """What is not as it must be, some of each kind."""
+        kinds = {
+            "lost": self.lost,
+            "run twice": self.twice,
+            "orphan": self.orphans,
+            "wrong": self.wrong,
+        }
+        return [f"{kind}: {each}" for kind, all_ in kinds.items() for each in list(all_)[:_SHOWN]]
 
     def table(self) -> str:
         """The account for people."""
@@ -98,7 +99,7 @@ class Account:
             f"lost {len(self.lost)}, run twice {len(self.twice)}, orphans {len(self.orphans)}, "
             f"otherwise wrong {len(self.wrong)}"
         )
-        return "\n".join([self.headline, *lines, verdict, *self.problems[:_SHOWN]])
+        return "\n".join([self.headline, *lines, verdict, *self.problems])
 
     # -- one job -----------------------------------------------------------------
 

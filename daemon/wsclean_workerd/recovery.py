@@ -30,9 +30,11 @@ def recover(job: Job, now: Instant, patience: Patience) -> list[Instruction]:
             # How long it may run is asked when it is known that it does.
             found = [AttachJob()]
         case JobState.STOPPING:
+            # Nobody knows whether TERM was sent. So it is now, and its grace period is whole.
             found = [_look(job), *terminate(job, now, patience)]
-        case _ if job.lingering:
-            found = [_look(job), ArmTimer(Timer.LINGER, now.boot + patience.grace)]
+        case _ if job.lingering and job.ended is not None:
+            # However often the daemon starts, what outlives a command has one grace period.
+            found = [_look(job), ArmTimer(Timer.LINGER, job.ended.boot + patience.grace)]
     return found
 
 

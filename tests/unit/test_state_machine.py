@@ -341,9 +341,15 @@ def test_every_state_says_what_recovery_has_to_do() -> None:
     # Only once it is known that it still runs: it may have ended in time.
     assert play(running(), JobStarted(now))[1][-1] == ArmTimer(Timer.RUN, at(102).boot)
     stopping, _ = play(running(), CancelRequested(at(3), CANCEL))
-    assert recover(stopping, now, PATIENCE)[:2] == [AttachJob(), SignalJob(Signal.TERM)]
+    # Nobody knows whether it was sent before.
+    assert recover(stopping, now, PATIENCE) == [
+        AttachJob(),
+        SignalJob(Signal.TERM),
+        ArmTimer(Timer.GRACE, at(510).boot),
+    ]
     lingering, _ = play(running(), JobExited(at(3), 0))
-    assert recover(lingering, now, PATIENCE)[0] == AttachJob()
+    # Its grace period goes on, and does not begin again with each start.
+    assert recover(lingering, now, PATIENCE) == [AttachJob(), ArmTimer(Timer.LINGER, at(13).boot)]
     gone, _ = play(lingering, JobGone(at(4), VANISHED))
     assert recover(gone, now, PATIENCE) == []
 

@@ -3,6 +3,8 @@
     WSCleanError
     ├── DaemonNotReachable    no answer from the daemon
     ├── RequestRefused        the daemon does not want this
+    │   ├── NotAuthenticated  it does not know who asks
+    │   └── PermissionDenied  it does not want it of this user
     ├── DaemonFailed          the daemon has a fault, or is too old
     ├── JobNotFound           no such job
     ├── ClientClosed          the client is used after close()
@@ -54,6 +56,14 @@ class RequestRefused(WSCleanError):
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NotAuthenticated(RequestRefused):
+    """The daemon does not know who asks: there is no token, or it does not count."""
+
+
+class PermissionDenied(RequestRefused):
+    """This user may not: it is somebody else's job, or for operators, or not allowed at all."""
 
 
 class DaemonFailed(WSCleanError):

@@ -15,24 +15,26 @@ if TYPE_CHECKING:
 REASON_KEY = "wsclean-workerd-reason"
 """The trailing metadata in which the daemon tells the reason code."""
 
+_TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 - reasons of the daemon
+_TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105
+
 _Code = grpc.StatusCode
-_REFUSALS = frozenset(
-    {
-        _Code.INVALID_ARGUMENT,
-        _Code.FAILED_PRECONDITION,
-        _Code.PERMISSION_DENIED,
-        _Code.UNAUTHENTICATED,
-        _Code.RESOURCE_EXHAUSTED,
-        _Code.ALREADY_EXISTS,
-        _Code.ABORTED,
-        _Code.OUT_OF_RANGE,
-    },
-)
+_REFUSALS = {
+    _Code.INVALID_ARGUMENT: errors.RequestRefused,
+    _Code.FAILED_PRECONDITION: errors.RequestRefused,
+    _Code.PERMISSION_DENIED: errors.PermissionDenied,
+    _Code.UNAUTHENTICATED: errors.NotAuthenticated,
+    _Code.RESOURCE_EXHAUSTED: errors.RequestRefused,
+    _Code.ALREADY_EXISTS: errors.RequestRefused,
+    _Code.ABORTED: errors.RequestRefused,
+    _Code.OUT_OF_RANGE: errors.RequestRefused,
+}
 
 
 def repeatable(error: grpc.RpcError) -> bool:
     """Whether the same call may be answered a little later."""
-    return error.code() is _Code.UNAVAILABLE
+    # The latter of a daemon that was restarted twice while the call was made.
+    return error.code() is _Code.UNAVAILABLE or _has_outdated_token(error)
 
 
 def unanswered(error: grpc.RpcError) -> bool:
@@ -43,7 +45,21 @@ def unanswered(error: grpc.RpcError) -> bool:
 def interrupted(error: grpc.RpcError) -> bool:
     """Whether a stream that ended so can be taken up again where it broke."""
     # A daemon that stops in good order cancels the streams that it serves.
-    return error.code() in {_Code.UNAVAILABLE, _Code.CANCELLED}
+    return error.code() is _Code.CANCELLED or repeatable(error)
+
+
+def token_refused(error: grpc.RpcError) -> bool:
+    """Whether a call did nothing for lack of a token that counts, and another one may help."""
+    if error.code() is not _Code.UNAUTHENTICATED:
+        return False
+    return _reason(error.trailing_metadata()) in {_TOKEN_EXPIRED, _TOKEN_MISSING}
+
+
+def _has_outdated_token(error: grpc.RpcError) -> bool:
+    return (
+        error.code() is _Code.UNAUTHENTICATED
+        and _reason(error.trailing_metadata()) == _TOKEN_EXPIRED
+    )
 
 
 def translate(error: grpc.RpcError, socket: str) -> errors.WSCleanError:
@@ -61,7 +77,7 @@ def translate(error: grpc.RpcError, socket: str) -> errors.WSCleanError:
     if code is _Code.NOT_FOUND:
         return errors.JobNotFound(words)
     if code in _REFUSALS or (code is _Code.UNAVAILABLE and reason):
-        return errors.RequestRefused(words, reason or code.name)
+        return _REFUSALS.get(code, errors.RequestRefused)(words, reason or code.name)
     if code in {_Code.UNAVAILABLE, _Code.CANCELLED}:
         return errors.DaemonNotReachable(diagnose(socket))
     if code is _Code.DEADLINE_EXCEEDED:

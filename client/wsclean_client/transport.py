@@ -15,8 +15,10 @@ from grpc.experimental import ChannelOptions
 
 from wsclean_client import convert
 from wsclean_client.address import target
+from wsclean_client.authorized import AuthorizedChannel
 from wsclean_client.calls import Calls
 from wsclean_client.errors import WaitTimeout
+from wsclean_client.identity import Identity
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 from wsclean_workerd_api.v1.worker_pb2_grpc import WorkerServiceStub
 
@@ -78,7 +80,7 @@ class Transport:
     def __init__(self, socket: str, connect_timeout: float, reconnect_timeout: float) -> None:
         self._calls = Calls(socket, connect_timeout, reconnect_timeout)
         self._channel = grpc.insecure_channel(target(socket), options=OPTIONS)
-        self._stub = WorkerServiceStub(self._channel)
+        self._stub = WorkerServiceStub(AuthorizedChannel(self._channel, Identity(socket)))
 
     def close(self) -> None:
         """End all calls, those of other threads too, with `ClientClosed`."""

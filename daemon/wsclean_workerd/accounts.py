@@ -12,6 +12,15 @@ MAX_ID = 2**32 - 2
 """The highest number a user or group can have; the next one means "none" (chown(2))."""
 
 
+NOBODY = 65534
+"""The user and the group that own nothing, by their numbers on every Linux."""
+
+
+def own_user() -> User:
+    """The user of this process."""
+    return User(uid=os.geteuid(), gid=os.getegid(), groups=tuple(os.getgroups()))
+
+
 def find_user(account: str) -> User:
     """Look up an account.
 

@@ -7,9 +7,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from wsclean_workerd.model import Job, JobId
+
+
+def _everything(_job: Job) -> bool:
+    return True
 
 
 class Subscription:
@@ -20,16 +24,18 @@ class Subscription:
 
     Args:
         ids: The jobs to be told of, or None for all.
+        sees: Whether it may be told of a job.
     """
 
-    def __init__(self, ids: Collection[JobId] | None) -> None:
+    def __init__(self, ids: Collection[JobId] | None, sees: Callable[[Job], bool]) -> None:
         self._ids = ids
+        self._sees = sees
         self._news: dict[JobId, Job] = {}
         self.changed = asyncio.Event()
 
     def offer(self, job: Job) -> None:
         """Take note of a change if it is of interest."""
-        if self._ids is None or job.id in self._ids:
+        if (self._ids is None or job.id in self._ids) and self._sees(job):
             self._news[job.id] = job
             self.changed.set()
 
@@ -79,13 +85,16 @@ class Announcer:
             subscription.offer(job)
 
     @contextmanager
-    def subscribe(self, ids: Collection[JobId] | None = None) -> Iterator[Subscription]:
+    def subscribe(
+        self, ids: Collection[JobId] | None = None, sees: Callable[[Job], bool] = _everything
+    ) -> Iterator[Subscription]:
         """Be told of changes from now on.
 
         Args:
             ids: The jobs to be told of, or None for all.
+            sees: Whether the subscriber may be told of a job.
         """
-        subscription = Subscription(ids)
+        subscription = Subscription(ids, sees)
         self._subscriptions.add(subscription)
         try:
             yield subscription

@@ -182,14 +182,17 @@ class Attendant:
     # -- starting ----------------------------------------------------------------
 
     async def _prepare(self, job: Job) -> int:
+        return await self._disk.open(self._make_folder, job)
+
+    def _make_folder(self, job: Job) -> int:
+        user = job.order.user
         environment = {
-            **self._runtime.environment,
+            **self._runtime.environment(user),
             **dict(job.spec.environment),
             MARK: mark_value(self._instance, job),
         }
         folder = self._spool.attempt(job)
-        text = script(job.order, environment, folder.outputs)
-        return await self._disk.open(folder.prepare_and_open, text, job.order.user)
+        return folder.prepare_and_open(script(job.order, environment, folder.outputs), user)
 
     async def _discard(self, job: Job, prepared: asyncio.Task[int], *, known: bool) -> None:
         await asyncio.wait([prepared])

@@ -15,6 +15,7 @@ from wsclean_workerd.model import Order, words
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wsclean_workerd.access import RunAs
     from wsclean_workerd.model import JobSpec, User
     from wsclean_workerd.paths import PathMapper
 
@@ -43,7 +44,7 @@ class CommandRules:
         programs: The programs that may run.
         mapper: The mounts.
         elsewhere: Where a job runs whose working directory is below no mount.
-        user: Whom jobs run as.
+        run_as: Whom jobs run as.
         umask: The default file mode creation mask.
         run_timeout: The default in seconds, or None for no limit.
         queue_timeout: The default in seconds, or None for no limit.
@@ -52,23 +53,27 @@ class CommandRules:
     programs: Sequence[str]
     mapper: PathMapper
     elsewhere: str
-    user: User
+    run_as: RunAs
     umask: int
     run_timeout: float | None
     queue_timeout: float | None
 
-    def order(self, spec: JobSpec) -> Order:
+    def order(self, spec: JobSpec, submitter: User) -> Order:
         """Check what a caller asks for and map its paths.
 
         Args:
             spec: What a caller asks for.
+            submitter: Who that is.
 
         Returns:
             What will run.
 
         Raises:
             InvalidRequest: If it cannot run, with the words for the caller.
+            RootRefused: If it would run as root.
+            SubmitterRefused: If it cannot run as its submitter.
         """
+        user = self.run_as.user_for(submitter)
         self._check_words(spec)
         self._check_retries(spec.retries)
         self._check_environment(spec.environment)
@@ -85,7 +90,7 @@ class CommandRules:
                 (program, *(self.mapper.map_argument(each) for each in arguments)), spec.command
             ),
             working_directory=folder or self.elsewhere,
-            user=self.user,
+            user=user,
             umask=self._umask(spec),
             run_timeout=_limit("run timeout", spec.run_timeout, self.run_timeout),
             queue_timeout=_limit("queue timeout", spec.queue_timeout, self.queue_timeout),

@@ -3,89 +3,31 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from wsclean_workerd.accounts import find_group, find_user
-from wsclean_workerd.command import LONGEST_LIMIT
+from wsclean_workerd.access import Operators, RunAs
+from wsclean_workerd.accounts import NOBODY, find_group, find_user, own_user
+from wsclean_workerd.config_values import (  # noqa: TC001 - pydantic looks them up
+    AbsolutePath,
+    Limit,
+    Mode,
+    Seconds,
+    Size,
+)
 from wsclean_workerd.model import Mount, Patience, User
-from wsclean_workerd.paths import is_below, normalise
+from wsclean_workerd.paths import is_below
 from wsclean_workerd.runtime.container import SPOOL_INSIDE, TEMPORARY_INSIDE
 
 MAX_SOCKET_PATH = 107
 """The most bytes a Unix socket's path can have (unix(7), sun_path)."""
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_EXPECTED_DURATION = 'expected seconds or a text such as "90s", "15m", "1h30m", "2d"'
-_SIZE = re.compile(r"(\d{1,15})(KiB|MiB|GiB|TiB)")
-_EXPECTED_SIZE = 'expected bytes or a text such as "100MiB", "1GiB", or "none"'
-_SIZE_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-
-
-def _seconds(value: object) -> object:
-    """Read 90, "90s", "15m" or "1h30m" as seconds."""
-    if isinstance(value, str):
-        if not _DURATION.fullmatch(value):
-            raise ValueError(_EXPECTED_DURATION)
-        value = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        # Not a TypeError: pydantic collects only these.
-        raise ValueError(_EXPECTED_DURATION)
-    return float(value)
-
-
-def _limit(value: object) -> object:
-    """Read a duration, or "none" for no limit."""
-    if value == "none":
-        return None
-    try:
-        return _seconds(value)
-    except ValueError as error:
-        raise ValueError(f'{error}, or "none"') from None
-
-
-def _size(value: object) -> object:
-    """Read a number of bytes, or "64KiB", "100MiB", "1GiB", or "none" for no limit."""
-    if value == "none":
-        return None
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        return int(match[1]) * _SIZE_UNITS[match[2]]
-    if isinstance(value, bool) or not isinstance(value, int):
-        # Not a TypeError: pydantic collects only these.
-        raise ValueError(_EXPECTED_SIZE)  # noqa: TRY004
-    return value
-
-
-def _octal(value: object) -> object:
-    """Read a file mode such as "0660"."""
-    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        raise ValueError('expected a mode in octal digits as a text, such as "0660"')
-    return int(value, 8)
-
-
-def _absolute(value: object) -> object:
-    """Read an absolute path."""
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise ValueError("expected an absolute path")
-    if any(character in value for character in "\0\n"):
-        raise ValueError("expected a path without NUL and newline characters")
-    return normalise(value)
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=LONGEST_LIMIT)]
-Limit = Annotated[Annotated[float, Field(gt=0, le=LONGEST_LIMIT)] | None, BeforeValidator(_limit)]
-Size = Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(_size)]
-Mode = Annotated[int, BeforeValidator(_octal)]
-AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
 
 
 class KeyedError(ValueError):
@@ -155,11 +97,18 @@ class SocketSection(_Section):
 
     group: str | None = Field(
         default=None,
-        description="The group that may use the socket. Default: that of the daemon.",
+        description="The group that may use the sockets. Default: that of the daemon.",
     )
-    mode: Mode = Field(default=0o660, description="The file mode of the socket.")
+    mode: Mode = Field(default=0o660, description="The file mode of the sockets.")
+    operators: str | None = Field(
+        default=None,
+        description=(
+            "The group that may do all that root may: see and cancel everybody's jobs, drain the "
+            "worker and shut it down. Default: nobody."
+        ),
+    )
 
-    @pydantic.field_validator("group")
+    @pydantic.field_validator("group", "operators")
     @classmethod
     def _group_exists(cls, value: str | None) -> str | None:
         if value is not None:
@@ -178,9 +127,13 @@ class JobsSection(_Section):
     run_as: str | None = Field(
         default=None,
         description=(
-            'The account that jobs run as: "user", "user:group" or "uid:gid". Needed when the '
-            "daemon runs as root; otherwise jobs run as the daemon's own user."
+            'The account that all jobs run as: "user", "user:group" or "uid:gid". Default: each '
+            "as its submitter. A daemon that is not root runs its own user's jobs only."
         ),
+    )
+    allow_root: bool = Field(
+        default=False,
+        description="Whether jobs of root run as root. Otherwise they are refused.",
     )
     umask: Mode = Field(default=0o022, description="The umask of jobs that bring none.")
     run_timeout: Limit = Field(
@@ -269,6 +222,11 @@ class Config(_Section):
         return Path(self.runtime_dir) / "workerd.sock"
 
     @property
+    def identity_path(self) -> Path:
+        """Where clients get the tokens that they bring."""
+        return Path(self.runtime_dir) / "identity.sock"
+
+    @property
     def journal_path(self) -> Path:
         """The file that remembers the jobs."""
         return Path(self.state_dir) / "journal.db"
@@ -294,19 +252,44 @@ class Config(_Section):
 
     @property
     def socket_gid(self) -> int:
-        """The group of the socket."""
+        """The group of the sockets."""
         return os.getegid() if self.socket.group is None else find_group(self.socket.group)
+
+    @property
+    def operators(self) -> Operators:
+        """Who may do everything. Looks up a group."""
+        group = self.socket.operators
+        return Operators(own_uid=os.geteuid(), gid=None if group is None else find_group(group))
+
+    @functools.cached_property
+    def account(self) -> User | None:
+        """The one that all jobs run as, or None."""
+        return None if self.jobs.run_as is None else find_user(self.jobs.run_as)
+
+    @property
+    def run_as(self) -> RunAs:
+        """Whom jobs run as."""
+        return RunAs(
+            fixed=self.account,
+            own=None if os.geteuid() == 0 else own_user(),
+            allow_root=self.jobs.allow_root,
+        )
 
     @functools.cached_property
     def user(self) -> User:
-        """Whom jobs run as."""
-        if self.jobs.run_as is None:
-            return User(uid=os.geteuid(), gid=os.getegid(), groups=tuple(os.getgroups()))
-        return find_user(self.jobs.run_as)
+        """Whom that runs as which is done for no job, such as looking at a mount.
+
+        If jobs run as many, it is one who has no more rights than any of them: nobody, in the
+        group of those who may submit some.
+        """
+        if self.run_as.fixed is not None:
+            return self.run_as.fixed
+        return self.run_as.own or User(uid=NOBODY, gid=NOBODY, groups=(self.socket_gid,))
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self) -> Self:
-        socket = str(self.socket_path)
+        # The longer one of the two.
+        socket = str(self.identity_path)
         if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
             raise KeyedError(
                 "runtime_dir",
@@ -348,14 +331,8 @@ class Config(_Section):
                 )
 
     def _check_user(self) -> None:
-        if os.geteuid() == 0:
-            if self.jobs.run_as is None:
-                raise KeyedError(
-                    "jobs.run_as",
-                    'expected the account that jobs run as, such as "observer" or "1000:1000": '
-                    "the daemon runs as root, and jobs do not unless this says so",
-                )
-        elif (self.user.uid, self.user.gid) != (os.geteuid(), os.getegid()):
+        fixed, own = self.run_as.fixed, self.run_as.own
+        if fixed and own and (fixed.uid, fixed.gid) != (own.uid, own.gid):
             raise KeyedError(
                 "jobs.run_as",
                 "expected nothing or the daemon's own account: only root can run jobs as another",

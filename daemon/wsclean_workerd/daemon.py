@@ -14,12 +14,14 @@ from wsclean_workerd import __version__
 from wsclean_workerd.admission import Admission
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
+from wsclean_workerd.callers import CallersJobs, CallersNews
 from wsclean_workerd.disk import Disk
 from wsclean_workerd.drain import Drain
 from wsclean_workerd.errors import RuntimeUnavailable, StartError
 from wsclean_workerd.examination import Examiner
 from wsclean_workerd.growth import GrowthWatch
 from wsclean_workerd.journal import Journal
+from wsclean_workerd.journal_db import check_not_lost
 from wsclean_workerd.keeper import RuntimeKeeper
 from wsclean_workerd.liveness import Liveness
 from wsclean_workerd.logs import Outputs
@@ -32,7 +34,7 @@ from wsclean_workerd.runtime.container import SPOOL_INSIDE
 from wsclean_workerd.runtime.docker import DockerRuntime
 from wsclean_workerd.runtime.engine import Engine
 from wsclean_workerd.runtime.native import NativeRuntime
-from wsclean_workerd.server import Server, let_in
+from wsclean_workerd.server import Server
 from wsclean_workerd.service import WorkerService
 from wsclean_workerd.settings import command_rules
 from wsclean_workerd.spool import Spool
@@ -111,7 +113,7 @@ class Daemon:
         disk = Disk(executor)
         spool = self._spool()
         last_id = await disk.run(spool.last_id)
-        self._check_journal(last_id)
+        check_not_lost(config.journal_path, last_id)
         journal = Journal(config.journal_path, changed=self._tell_status_soon)
         stack.push_async_callback(journal.close)
         runtime = self._make_runtime(journal.instance, spool, disk)
@@ -184,7 +186,7 @@ class Daemon:
             self._read,
             disk=disk,
             parts=Parts(supervisor, admission, guard, pruner, storage, runtime),
-            let_in=let_in,
+            let_in=self._let_in,
             systemd=self._systemd,
             changed=self._tell_status_soon,
         )
@@ -212,9 +214,9 @@ class Daemon:
         service = WorkerService(
             settings=reloader,
             started=time.time(),
-            supervisor=supervisor,
+            supervisor=CallersJobs(supervisor),
             admission=admission,
-            announcer=announcer,
+            announcer=CallersNews(announcer),
             condition=self._condition,
             outputs=Outputs(spool, disk, growth),
             ties=ties,
@@ -260,15 +262,6 @@ class Daemon:
             raise StartError(f"cannot use {path} for job folders: {error}") from None
         return spool
 
-    def _check_journal(self, last_id: int) -> None:
-        """Refuse a journal of no bytes where there have been jobs: it was one that had them."""
-        path = self._config.journal_path
-        if last_id and path.exists() and not path.stat().st_size:
-            raise StartError(
-                f"cannot read the journal {path}: it is empty, and there have been jobs. Restore "
-                "it from a backup, or remove it to start without them",
-            )
-
     def _make_runtime(self, instance: str, spool: Spool, disk: Disk) -> Runtime:
         config = self._config
         if config.runtime == "native":
@@ -293,6 +286,10 @@ class Daemon:
         )
 
     # -- connections -------------------------------------------------------------
+
+    def _let_in(self, config: Config) -> None:
+        if self._server is not None:
+            self._server.let_in(config)
 
     def _busy(self) -> bool:
         return self._admission is not None and self._admission.taken > 0

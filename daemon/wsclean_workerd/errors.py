@@ -59,6 +59,53 @@ class NoSuchJob(WorkerdError):
     reason = "NO_SUCH_JOB"
 
 
+class TokenMissing(WorkerdError):
+    """A call that does not say whose it is."""
+
+    code = "UNAUTHENTICATED"
+    reason = "TOKEN_MISSING"
+
+
+class TokenInvalid(TokenMissing):
+    """A token that the daemon has not made."""
+
+    reason = "TOKEN_INVALID"
+
+
+class TokenExpired(TokenMissing):
+    """A token that counts no longer: another one does."""
+
+    reason = "TOKEN_EXPIRED"
+
+
+class NotOwner(WorkerdError):
+    """A job of somebody else."""
+
+    code = "PERMISSION_DENIED"
+    reason = "NOT_OWNER"
+
+
+class NotOperator(WorkerdError):
+    """A call that is for operators."""
+
+    code = "PERMISSION_DENIED"
+    reason = "NOT_OPERATOR"
+
+
+class RootRefused(WorkerdError):
+    """A job that would run as root."""
+
+    code = "PERMISSION_DENIED"
+    reason = "ROOT_REFUSED"
+
+
+class SubmitterRefused(WorkerdError):
+    """A job of a user that the daemon cannot become."""
+
+    code = "PERMISSION_DENIED"
+    reason = "SUBMITTER_REFUSED"
+
+
 class JournalUnavailable(WorkerdError):
     """The journal cannot be written, so nothing can be accepted."""
 

@@ -148,9 +148,10 @@ class Journal:
         *,
         before: int | None,
         limit: int,
+        owner: int | None = None,
     ) -> list[Job]:
         """Read some jobs, newest first; see `JournalDb.page`."""
-        return await self._read(lambda database: database.page(states, before, limit))
+        return await self._read(lambda database: database.page(states, before, limit, owner))
 
     async def load(self, boot_id: str) -> tuple[list[Job], int, bool]:
         """Read what a starting daemon has to know.

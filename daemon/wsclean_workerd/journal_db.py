@@ -121,7 +121,7 @@ class JournalDb:
             "INSERT INTO jobs (id, uid, request_id, state, live, record, ended)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid, request_id)"
             " WHERE request_id IS NOT NULL DO NOTHING",
-            (job.id, job.order.user.uid, *self._values(job)),
+            (job.id, job.owner, *self._values(job)),
         )
         if inserted.rowcount:
             try:
@@ -132,7 +132,7 @@ class JournalDb:
             return job
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM jobs WHERE uid = ? AND request_id = ?",  # noqa: S608 - constant
-            (job.order.user.uid, job.request_id),
+            (job.owner, job.request_id),
         ).fetchone()
         return self._job(row)
 
@@ -236,21 +236,31 @@ class JournalDb:
         ).fetchone()
         return None if row is None else self._job(row)
 
-    def page(self, states: Collection[JobState], before: int | None, limit: int) -> list[Job]:
+    def page(
+        self,
+        states: Collection[JobState],
+        before: int | None,
+        limit: int,
+        owner: int | None = None,
+    ) -> list[Job]:
         """Some jobs, newest first.
 
         Args:
             states: Only jobs in one of these; empty for all.
             before: Only jobs with a smaller number, or None.
             limit: At most so many.
+            owner: Only jobs of this user, or None.
         """
-        conditions, values = ["1"], []
+        conditions, values = ["1"], list[str | int]()
         if states:
             conditions.append(f"state IN ({', '.join('?' * len(states))})")
             values += [state.name for state in states]
         if before is not None:
             conditions.append("id < ?")
-            values.append(str(before))
+            values.append(before)
+        if owner is not None:
+            conditions.append("uid = ?")
+            values.append(owner)
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
             " ORDER BY id DESC LIMIT ?",
@@ -282,6 +292,23 @@ class JournalDb:
                 f"cannot read the journal {self.path}: the record of job {row[0]} is damaged "
                 f"({type(error).__name__}: {error}). Restore the journal from a backup",
             ) from None
+
+
+def check_not_lost(path: Path, last_id: int) -> None:
+    """Refuse a journal of no bytes where there have been jobs: it was one that had them.
+
+    Args:
+        path: The journal, which may not be there.
+        last_id: The highest number that a job is known to have had, or 0.
+
+    Raises:
+        StartError: If it is such a one.
+    """
+    if last_id and path.exists() and not path.stat().st_size:
+        raise StartError(
+            f"cannot read the journal {path}: it is empty, and there have been jobs. Restore "
+            "it from a backup, or remove it to start without them",
+        )
 
 
 def lay_out_log(path: Path) -> None:

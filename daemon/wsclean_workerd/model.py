@@ -172,6 +172,7 @@ class Job:
         spec: What was asked for.
         order: What really runs.
         state: Where it is in its life.
+        owner: The number of the user who submitted it, whomever it runs as.
         submitted: When it was accepted.
         reason: Why it ended as it did, or None before its end.
         stop: That it was told to end, or None.
@@ -196,6 +197,7 @@ class Job:
     spec: JobSpec
     order: Order
     state: JobState = JobState.QUEUED
+    owner: int
     submitted: Instant
     reason: Reason | None = None
     stop: Stop | None = None

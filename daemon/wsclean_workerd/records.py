@@ -29,6 +29,7 @@ def encode(job: Job) -> str:
         {
             "spec": _fields(job.spec),
             "order": {**_fields(job.order), "user": _fields(job.order.user)},
+            "owner": job.owner,
             "submitted": _fields(job.submitted),
             "reason": job.reason and _fields(job.reason),
             "stop": job.stop and {"state": job.stop.state.name, "reason": _fields(job.stop.reason)},
@@ -60,12 +61,15 @@ def decode(job_id: int, request_id: str | None, state: str, record: str) -> Job:
     """
     data = json.loads(record)
     spec = _spec(data["spec"])
+    order = _order(data["order"], spec)
     return Job(
         id=JobId(job_id),
         request_id=request_id,
         state=JobState[state],
         spec=spec,
-        order=_order(data["order"], spec),
+        order=order,
+        # Jobs of older records belong to whom they run as.
+        owner=data.get("owner", order.user.uid),
         submitted=Instant(**data["submitted"]),
         reason=_reason(data["reason"]),
         stop=_stop(data["stop"]),

@@ -39,13 +39,12 @@ if TYPE_CHECKING:
     import grpc
 
     from wsclean_workerd.admission import Admission
-    from wsclean_workerd.announcer import Announcer
+    from wsclean_workerd.callers import CallersJobs, CallersNews
     from wsclean_workerd.drain import Drain
     from wsclean_workerd.examination import Examiner
     from wsclean_workerd.logs import Chunk, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
     from wsclean_workerd.reload import Reloader
-    from wsclean_workerd.supervisor import Supervisor
     from wsclean_workerd.ties import Ties
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -81,9 +80,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         *,
         settings: Reloader,
         started: float,
-        supervisor: Supervisor,
+        supervisor: CallersJobs,
         admission: Admission,
-        announcer: Announcer,
+        announcer: CallersNews,
         condition: Callable[[], RuntimeCondition],
         outputs: Outputs,
         ties: Ties,

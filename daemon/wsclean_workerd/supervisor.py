@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from wsclean_workerd.command import CommandRules
     from wsclean_workerd.events import Timer
     from wsclean_workerd.journal import Journal
-    from wsclean_workerd.model import RuntimeCondition
+    from wsclean_workerd.model import RuntimeCondition, User
 
 log = logging.getLogger(__name__)
 
@@ -125,30 +125,33 @@ class Supervisor:
 
     # -- what callers want -------------------------------------------------------
 
-    async def submit(self, spec: JobSpec, request_id: str | None) -> Job:
+    async def submit(self, spec: JobSpec, request_id: str | None, submitter: User) -> Job:
         """Accept a job.
 
         Args:
             spec: What to run.
-            request_id: The caller's name for this submission, or None.
+            request_id: The submitter's name for this submission, or None.
+            submitter: Whose job it is.
 
         Returns:
-            The job, on disk; or the older one with the same request id.
+            The job, on disk; or the older one of this user with the same request id.
 
         Raises:
             InvalidRequest: If it cannot run.
+            RootRefused, SubmitterRefused: If it cannot run as this user.
             JournalUnavailable: If it could not be written down.
             ShuttingDown: If the daemon is about to end.
         """
         if self._closing:
             raise ShuttingDown("cannot accept the job: the daemon is about to end")
-        order = self._rules.order(spec)
+        order = self._rules.order(spec, submitter)
         self._last_id += 1
         job = Job(
             id=JobId(self._last_id),
             request_id=request_id,
             spec=spec,
             order=order,
+            owner=submitter.uid,
             submitted=clock.now(),
         )
         # A caller that goes away now must not leave a job that is only on disk.
@@ -212,14 +215,10 @@ class Supervisor:
         return job
 
     async def page(
-        self,
-        states: Collection[JobState],
-        *,
-        before: int | None,
-        limit: int,
+        self, states: Collection[JobState], *, before: int | None, limit: int, owner: int | None
     ) -> list[Job]:
         """Return some jobs, newest first; see `JournalDb.page`."""
-        return await self._journal.page(states, before=before, limit=limit)
+        return await self._journal.page(states, before=before, limit=limit, owner=owner)
 
     async def cancel(self, job_id: JobId, reason: Reason) -> Job:
         """Tell a job to end, if it has not.

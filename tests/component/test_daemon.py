@@ -95,7 +95,7 @@ def test_what_outlives_its_command_is_ended_and_keeps_its_slot_until_then(
         job = client.submit(["sh", "-c", f"{ESCAPEE}; echo done"], cwd=daemon.data)
         assert job.wait(DEADLINE).state is JobState.SUCCEEDED
         # Its lingering process is killed after the grace period, which frees the slot.
-        with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+        with daemon.channel() as channel:
             for answer in stub_of(channel).WatchJobs(pb.WatchJobsRequest(), timeout=DEADLINE):
                 if answer.job.id == job.id and not answer.job.lingering:
                     break
@@ -256,7 +256,7 @@ def test_bad_input_is_refused_and_changes_nothing(
 
 
 def test_errors_are_rich(daemon: DaemonProcess) -> None:
-    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+    with daemon.channel() as channel:
         spec = pb.JobSpec(command=["sh"], working_directory="/", run_timeout=Duration())
         with pytest.raises(grpc.RpcError) as caught:
             stub_of(channel).SubmitJob(pb.SubmitJobRequest(spec=spec), timeout=DEADLINE)
@@ -273,7 +273,7 @@ def test_errors_are_rich(daemon: DaemonProcess) -> None:
 
 @pytest.mark.parametrize("job_id", ["99", "0", "-1", "x", "", "1" * 40])
 def test_an_unknown_job_is_named(daemon: DaemonProcess, job_id: str) -> None:
-    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+    with daemon.channel() as channel:
         stub = stub_of(channel)
         for call in (
             lambda: stub.GetJob(pb.GetJobRequest(id=job_id)),
@@ -288,7 +288,7 @@ def test_an_unknown_job_is_named(daemon: DaemonProcess, job_id: str) -> None:
 
 
 def test_jobs_are_listed_in_pages_newest_first(daemon: DaemonProcess) -> None:
-    with daemon.client() as client, grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+    with daemon.client() as client, daemon.channel() as channel:
         for status in (0, 1, 0):
             client.run(["sh", "-c", f"exit {status}"], check=False, cwd=daemon.data)
         stub = stub_of(channel)
@@ -310,7 +310,7 @@ def test_jobs_are_listed_in_pages_newest_first(daemon: DaemonProcess) -> None:
 
 
 def test_watching_without_ids_tells_of_every_new_job(daemon: DaemonProcess) -> None:
-    with daemon.client() as client, grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+    with daemon.client() as client, daemon.channel() as channel:
         stub = stub_of(channel)
         old = client.submit(["sh", "-c", "sleep 600"], cwd=daemon.data)
         stream = stub.WatchJobs(pb.WatchJobsRequest(), timeout=DEADLINE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import grpc
 import pytest
 
 from support.daemon import DEADLINE, DaemonProcess
@@ -15,7 +14,7 @@ from wsclean_workerd_api.v1 import worker_pb2_grpc
 
 @pytest.fixture
 def stub(daemon: DaemonProcess) -> Iterator[worker_pb2_grpc.WorkerServiceStub]:
-    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+    with daemon.channel() as channel:
         yield worker_pb2_grpc.WorkerServiceStub(channel)
 
 

@@ -21,7 +21,7 @@ LONG = Duration(seconds=int(LONGEST_WAIT))
 
 @pytest.fixture
 def stub(daemon: DaemonProcess) -> Iterator[worker_pb2_grpc.WorkerServiceStub]:
-    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+    with daemon.channel() as channel:
         yield worker_pb2_grpc.WorkerServiceStub(channel)
 
 

@@ -23,6 +23,7 @@ from support.faults import AWAY, FaultyRuntime
 from support.jobs import make_job
 from support.strays import STRAY, lives
 from wsclean_workerd import clock, supervisor
+from wsclean_workerd.access import RunAs
 from wsclean_workerd.admission import Admission
 from wsclean_workerd.announcer import Announcer
 from wsclean_workerd.attendant import Attendant
@@ -66,6 +67,7 @@ NO_STORAGE = Storage((), timeout=1, proof_age=1)
 PATIENCE = Patience(start=0.5, grace=0.3, kill=0.5, rekill=0.5, refusals=2)
 CANCEL = Reason("CANCELLED", "was cancelled")
 LIMIT = 1000000
+USER = User(uid=4711, gid=4711)
 
 
 @dataclass
@@ -81,7 +83,8 @@ class Parts:
 
     async def submit(self, script: str, **fields: object) -> Job:
         spec = JobSpec(command=("sh", "-c", script), working_directory=str(self.folder))
-        return await self.supervisor.submit(replace(spec, **fields), None)  # type: ignore[arg-type]
+        changed = replace(spec, **fields)  # type: ignore[arg-type]
+        return await self.supervisor.submit(changed, None, USER)
 
     async def until(self, job: Job, wanted: Callable[[Job], bool]) -> Job:
         """Wait until a job is as wanted, told by announcements."""
@@ -155,7 +158,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
             programs=["sh"],
             mapper=PathMapper([Mount(str(tmp_path), str(tmp_path))]),
             elsewhere="/",
-            user=user,
+            run_as=RunAs(fixed=user),
             umask=0o022,
             run_timeout=None,
             queue_timeout=None,
@@ -536,7 +539,7 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = JobSpec(command=("sh", "-c", "echo ran"), working_directory=str(parts.folder))
-    first = await parts.supervisor.submit(spec, "again")
+    first = await parts.supervisor.submit(spec, "again", USER)
     await parts.ended(first)
     os.mkfifo(parts.folder / "gate")
     # Held by the test for reading as well, so that nothing here waits for the other side.
@@ -553,7 +556,7 @@ async def test_a_known_request_starts_nothing_however_slow_the_disk(
         commit(database)
 
     monkeypatch.setattr(JournalDb, "commit", slowly)
-    again = asyncio.create_task(parts.supervisor.submit(spec, "again"))
+    again = asyncio.create_task(parts.supervisor.submit(spec, "again", USER))
     await asyncio.to_thread(asked.wait, DEADLINE)
     # As if everything that waits could start, while the request is not yet known to be old.
     parts.admission.slots = 100
@@ -574,7 +577,7 @@ async def test_a_folder_is_made_while_its_job_is_written_and_removed_if_that_was
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = JobSpec(command=("sh", "-c", "exit 0"), working_directory=str(parts.folder))
-    first = await parts.ended(await parts.supervisor.submit(spec, "again"))
+    first = await parts.ended(await parts.supervisor.submit(spec, "again", USER))
     before = descriptors()
     commit, removed, released = JournalDb.commit, asyncio.Event(), threading.Event()
     loop, remove, prepare = asyncio.get_running_loop(), JobFolder.remove, JobFolder.prepare
@@ -595,7 +598,7 @@ async def test_a_folder_is_made_while_its_job_is_written_and_removed_if_that_was
     monkeypatch.setattr(JournalDb, "commit", slowly)
     monkeypatch.setattr(JobFolder, "prepare", prepared)
     monkeypatch.setattr(JobFolder, "remove", note)
-    assert (await parts.supervisor.submit(spec, "again")).id == first.id
+    assert (await parts.supervisor.submit(spec, "again", USER)).id == first.id
     await asyncio.wait_for(removed.wait(), DEADLINE)
     assert [each.name for each in (parts.spool.path / "jobs").iterdir()] == [str(first.id)]
     assert descriptors() <= before

@@ -73,15 +73,21 @@ def test_a_host_is_installed_as_the_readme_says(systemd_host: SystemdHost) -> No
     assert "usermod -aG wsclean USER" in refused.stderr
 
 
-def test_the_configuration_as_installed_says_what_is_to_be_edited(host: SystemdHost) -> None:
+def test_the_configuration_as_installed_is_valid(host: SystemdHost) -> None:
+    assert "valid" in host.run(f"{BIN}/wsclean-workerd", "--check-config").stdout
+
+
+def test_what_is_wrong_with_a_configuration_is_in_the_journal(host: SystemdHost) -> None:
+    config = host.root / MADE[4]
+    config.write_text(config.read_text().replace("slots = 1", "slots = 0"))
     done = host.run(f"{BIN}/wsclean-workerd", "--check-config", check=False)
     assert done.returncode == 1
-    assert "jobs.run_as" in done.stderr
+    assert "slots" in done.stderr
     # Systemd tries it again and again: not so in a test.
     host.run("systemctl", "start", UNIT, check=False)
     host.systemctl("stop", UNIT)
     (entry, *_) = host.journal("--unit", UNIT, "--priority", "crit")
-    assert "jobs.run_as" in entry["MESSAGE"]
+    assert "slots" in entry["MESSAGE"]
 
 
 def test_what_was_edited_is_kept(host: SystemdHost) -> None:

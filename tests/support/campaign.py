@@ -191,7 +191,7 @@ class Campaign:
         """Wait until nothing lingers; return all jobs, and what is left of them."""
         with (
             WSCleanClient(self.daemon.socket) as client,
-            grpc.insecure_channel(f"unix:{self.daemon.socket}") as channel,
+            self.daemon.channel() as channel,
         ):
             self._await_quiet(client, WorkerServiceStub(channel))
             orphans = [f"{pid}: {words}" for pid, words in processes_with(self.token).items()]

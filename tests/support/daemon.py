@@ -20,6 +20,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from wsclean_client import JobHandle, WSCleanClient
+from wsclean_client.authorized import AuthorizedChannel
+from wsclean_client.identity import Identity
 from wsclean_workerd_api.v1 import worker_pb2
 
 SERVICE = worker_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name
@@ -132,6 +134,11 @@ class DaemonProcess:
                         return
             except grpc.RpcError as error:
                 raise AssertionError(f"{service or 'daemon'} is not healthy: {self.log}") from error
+
+    def channel(self) -> AuthorizedChannel:
+        """A channel for calls without the client, which say whose they are."""
+        plain = grpc.insecure_channel(f"unix:{self.socket}")
+        return AuthorizedChannel(plain, Identity(str(self.socket)))
 
     def kill(self) -> None:
         """SIGKILL the daemon."""

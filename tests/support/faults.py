@@ -44,9 +44,8 @@ class FaultyRuntime:
     late: list[Job] = field(default_factory=list)
     kind: str = "faulty"
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return self.real.environment
+    def environment(self, user: User) -> Mapping[str, str]:
+        return self.real.environment(user)
 
     async def ensure(self, *, busy: bool) -> RuntimeCondition:
         if self.ensures:

@@ -27,6 +27,7 @@ def make_job(job_id: int = 1, **changes: Any) -> Job:
             run_timeout=100.0,
             queue_timeout=50.0,
         ),
+        owner=1000,
         submitted=at(0),
     )
     return replace(job, **changes)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from support import hanging_fs
@@ -118,7 +117,7 @@ def submit(
         seconds: How long it may run.
         locks: What no other job may have meanwhile.
     """
-    with grpc.insecure_channel(f"unix:{daemon.socket}") as channel:
+    with daemon.channel() as channel:
         spec = pb.JobSpec(
             command=["sh", "-c", script, *map(str, paths)],
             working_directory=str(folder),

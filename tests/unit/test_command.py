@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wsclean_workerd.access import RunAs
 from wsclean_workerd.command import MAX_ARGUMENTS_BYTES, CommandRules, script
 from wsclean_workerd.errors import (
     InvalidRequest,
@@ -18,11 +19,12 @@ from wsclean_workerd.errors import (
 from wsclean_workerd.model import JobSpec, Mount, Order, User
 from wsclean_workerd.paths import PathMapper
 
+OBSERVER = User(uid=1000, gid=1000)
 RULES = CommandRules(
     programs=("wsclean", "taql"),
     mapper=PathMapper((Mount("/stage", "/data"),)),
     elsewhere="/tmp",
-    user=User(uid=1000, gid=1000),
+    run_as=RunAs(),
     umask=0o022,
     run_timeout=3600.0,
     queue_timeout=None,
@@ -30,7 +32,7 @@ RULES = CommandRules(
 
 
 def order(*command: str, cwd: str = "/stage/night", **fields: Any) -> Order:
-    return RULES.order(JobSpec(command=command, working_directory=cwd, **fields))
+    return RULES.order(JobSpec(command=command, working_directory=cwd, **fields), OBSERVER)
 
 
 def test_paths_and_working_directory_are_mapped_and_defaults_filled_in() -> None:
@@ -93,9 +95,9 @@ def test_a_hundred_retries_are_accepted_and_more_have_a_reason_of_their_own() ->
 
 def test_a_command_that_stays_as_it_is_takes_no_memory_twice() -> None:
     spec = JobSpec(command=("wsclean", "-name", "/data/im"), working_directory="/stage")
-    assert RULES.order(spec).command is spec.command
+    assert RULES.order(spec, OBSERVER).command is spec.command
     spec = replace(spec, command=("wsclean", "-name", "/stage/im"))
-    assert RULES.order(spec).command == ("wsclean", "-name", "/data/im")
+    assert RULES.order(spec, OBSERVER).command == ("wsclean", "-name", "/data/im")
 
 
 def test_locks_get_the_names_that_they_have_on_the_host() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from wsclean_workerd.access import Operators, RunAs
 from wsclean_workerd.accounts import find_user
 from wsclean_workerd.config import MAX_SOCKET_PATH, Config
 from wsclean_workerd.config_file import load
@@ -142,6 +143,8 @@ VALID: list[tuple[str, str, object]] = [
     ("socket.group", '"4711"', "4711"),
     ("socket.mode", '"0600"', 0o600),
     ("socket.mode", '"666"', 0o666),
+    ("socket.operators", '"radio"', "radio"),
+    ("jobs.allow_root", "true", True),
     ("jobs.programs", '["/opt/bin/wsclean-3.7", "DP3", "a+b_c"]', ...),
     ("jobs.run_as", '"observer:radio"', "observer:radio"),
     ("jobs.run_as", '"0:0"', "0:0"),
@@ -191,6 +194,8 @@ INVALID: list[tuple[str, str, str]] = [
     ("socket.mode", '"0o660"', f"{MODE}, got '0o660'"),
     ("socket.mode", '"0680"', f"{MODE}, got '0680'"),
     ("socket.mode", '"1660"', f"{MODE}, got '1660'"),
+    ("socket.operators", '"astro"', "expected a group of this host, got"),
+    ("jobs.allow_root", '"yes"', "expected a valid boolean, got 'yes'"),
     ("jobs.programs", '"wsclean"', "expected a list, got 'wsclean'"),
     ("jobs.programs", "[]", "got []"),
     ("jobs.programs", '["wsclean", "a b"]', "expected names of programs, 'a b' is none"),
@@ -384,16 +389,16 @@ def native(*lines: str) -> str:
 
 
 def test_the_socket_path_may_be_as_long_as_the_kernel_allows(read: Loader) -> None:
-    folder = "/" + "r" * (MAX_SOCKET_PATH - len("//workerd.sock"))
+    folder = "/" + "r" * (MAX_SOCKET_PATH - len("//identity.sock"))
     config = read(native(f'runtime_dir = "{folder}"'))
-    assert len(os.fsencode(config.socket_path)) == MAX_SOCKET_PATH == 107
+    assert len(os.fsencode(config.identity_path)) == MAX_SOCKET_PATH == 107
 
 
-@pytest.mark.parametrize("folder", ["/" + "r" * 94, "/" + "ü" * 47])
+@pytest.mark.parametrize("folder", ["/" + "r" * 93, "/" + "ü" * 46 + "r"])
 def test_a_socket_path_that_is_too_long_is_refused(refuse: Refusal, folder: str) -> None:
     found = refuse(native(f'runtime_dir = "{folder}"'))
     assert found.startswith("runtime_dir: the socket path ")
-    assert f"{folder}/workerd.sock would have 10" in found
+    assert f"{folder}/identity.sock would have 10" in found
     assert "expected at most 107" in found
 
 
@@ -471,9 +476,23 @@ def test_an_account_is_found(read: Loader, account: str, user: User) -> None:
     assert read(with_key("jobs.run_as", f'"{account}"')).user == user
 
 
-def test_root_has_to_say_whom_jobs_run_as(refuse: Refusal) -> None:
-    found = refuse(MOUNTS)
-    assert found.startswith("jobs.run_as: expected the account that jobs run as")
+def test_jobs_run_as_their_submitters(read: Loader) -> None:
+    config = read(f'{MOUNTS}[socket]\ngroup = "wsclean"\n')
+    assert config.run_as == RunAs()
+    # What is done for no job is done by one who has no more rights than they.
+    assert config.user == User(uid=65534, gid=65534, groups=(970,))
+    assert read(f"{MOUNTS}[jobs]\nallow_root = true\n").run_as == RunAs(allow_root=True)
+
+
+def test_or_all_as_one(read: Loader) -> None:
+    observer = User(uid=1000, gid=100, groups=(970, 971))
+    config = read(with_key("jobs.run_as", '"observer"'))
+    assert (config.run_as, config.user) == (RunAs(fixed=observer), observer)
+
+
+def test_operators_are_a_group(read: Loader) -> None:
+    assert read(MOUNTS).operators == Operators(own_uid=0, gid=None)
+    assert read(with_key("socket.operators", '"radio"')).operators.gid == 971
 
 
 def test_without_root_jobs_run_as_the_daemon(
@@ -483,7 +502,10 @@ def test_without_root_jobs_run_as_the_daemon(
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     monkeypatch.setattr(os, "getegid", lambda: 42)
     monkeypatch.setattr(os, "getgroups", lambda: [42, 43])
-    assert read(MOUNTS).user == User(uid=4711, gid=42, groups=(42, 43))
+    own = User(uid=4711, gid=42, groups=(42, 43))
+    config = read(MOUNTS)
+    assert (config.run_as, config.user) == (RunAs(own=own), own)
+    assert config.operators.own_uid == 4711
 
 
 def test_without_root_the_own_account_may_be_named(
@@ -532,15 +554,9 @@ def test_the_group_of_the_socket_is_looked_up(read: Loader, group: str, gid: int
     assert read(with_key("socket.group", f'"{group}"')).socket_gid == gid
 
 
-def test_the_example_needs_only_an_account(read: Loader, refuse: Refusal) -> None:
-    text = EXAMPLE.read_text(encoding="utf-8")
-    found = refuse(text)
-    assert found.startswith("jobs.run_as: expected the account")
-    assert len(found.splitlines()) == 1
-    edited = text.replace('#run_as = "observer"', 'run_as = "observer"')
-    assert edited != text
-    config = read(edited)
-    assert config.user == User(uid=1000, gid=100, groups=(970, 971))
+def test_the_example_can_be_used(read: Loader) -> None:
+    config = read(EXAMPLE.read_text(encoding="utf-8"))
+    assert config.run_as == RunAs()
     assert config.socket_gid == 970
     assert config.job_mounts == (Mount("/stage", "/stage"),)
 
@@ -558,11 +574,16 @@ def test_the_example_says_all_that_can_be_said_and_shows_the_defaults(
     defaults = read(minimal)
     everything = read(uncommented)
     # What the example sets, and what is no default but an illustration.
-    own = set(_flat(tomllib.loads(text))) | {"jobs.run_as", "mounts.0.container"}
+    own = set(_flat(tomllib.loads(text))) | {
+        "jobs.run_as",
+        "socket.operators",
+        "mounts.0.container",
+    }
     assert own == {
         "slots",
         "docker.image",
         "socket.group",
+        "socket.operators",
         "jobs.run_as",
         "mounts.0.host",
         "mounts.0.container",

@@ -26,9 +26,8 @@ class Runtime(Protocol):
         """Its name in the configuration."""
         ...
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The variables that every job gets."""
+    def environment(self, user: User) -> Mapping[str, str]:
+        """The variables that every job of a user gets. May block: call it in a thread."""
         ...
 
     async def ensure(self, *, busy: bool) -> RuntimeCondition:

@@ -107,9 +107,9 @@ class DockerRuntime:
         self._retired = RetiredContainers(engine, instance)
         self._losses = Losses(engine)
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The variables that every job gets."""
+    def environment(self, user: User) -> Mapping[str, str]:
+        """The variables that every job of a user gets; see `Runtime.environment`."""
+        del user
         return {"HOME": TEMPORARY_INSIDE}
 
     async def ensure(self, *, busy: bool) -> RuntimeCondition:

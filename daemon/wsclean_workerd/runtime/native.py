@@ -48,7 +48,7 @@ class NativeRuntime:
         spool: Where the job folders are.
         disk: Access to the state disk.
         programs: The programs that may run, to say which of them are missing.
-        user: Whom jobs run as.
+        user: Whom it is tried with whether the host can turn into another user.
     """
 
     kind = "native"
@@ -60,13 +60,11 @@ class NativeRuntime:
         self._spool = spool
         self._runners = Runners(spool, disk, user)
         self.programs = programs
-        self._user = user
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The variables that every job gets."""
+    def environment(self, user: User) -> Mapping[str, str]:
+        """The variables that every job of a user gets; see `Runtime.environment`."""
         try:
-            return {"HOME": pwd.getpwuid(self._user.uid).pw_dir}
+            return {"HOME": pwd.getpwuid(user.uid).pw_dir}
         except KeyError:
             return {"HOME": "/"}
 

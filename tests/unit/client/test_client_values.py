@@ -47,6 +47,8 @@ ERRORS = [
     errors.WSCleanError("m"),
     errors.DaemonNotReachable("m"),
     errors.RequestRefused("m", "UNMAPPED_PATH"),
+    errors.NotAuthenticated("m", "TOKEN_MISSING"),
+    errors.PermissionDenied("m", "NOT_OWNER"),
     errors.DaemonFailed("m", "INTERNAL"),
     errors.JobNotFound("m"),
     errors.ClientClosed("m"),

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsclean_client.errors import NotAuthenticated
@@ -32,6 +33,32 @@ _LONGEST = 65536
 Metadata = tuple[tuple[str, str], ...]
 
 
+def _whose() -> tuple[int, int, int]:
+    return os.getpid(), os.geteuid(), os.getegid()
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A token.
+
+    Attributes:
+        metadata: What says it in a call; nothing if there is none.
+        good_until: How long it is used, by the monotonic clock.
+        owner: Whose it is.
+    """
+
+    metadata: Metadata = ()
+    good_until: float = float("-inf")
+    owner: tuple[int, int, int] | None = None
+
+    def usable(self) -> bool:
+        """Whether to use it."""
+        return time.monotonic() < self.good_until and self.owner == _whose()
+
+
+_NOTHING = _Held()
+
+
 class Identity:
     """The token of this process, got when it is needed. Serves any number of threads.
 
@@ -44,9 +71,8 @@ class Identity:
     def __init__(self, daemon: str) -> None:
         self._path = str(Path(daemon).with_name(SOCKET_NAME))
         self._lock = threading.Lock()
-        self._metadata: Metadata = ()
-        self._good_until = float("-inf")
-        self._owner: tuple[int, int, int] | None = None
+        # Replaced as a whole, so that no lock is needed to look at it.
+        self._held = _NOTHING
         _identities.add(self)
 
     def metadata(self) -> Metadata:
@@ -57,13 +83,14 @@ class Identity:
         Raises:
             NotAuthenticated: If the daemon says why it gives none.
         """
-        if self._usable():
-            return self._metadata
-        # Others wait: they need the same.
-        with self._lock:
-            if not self._usable():
-                self._fetch()
-            return self._metadata
+        held = self._held
+        if not held.usable():
+            # Others wait: they need the same.
+            with self._lock:
+                held = self._held
+                if not held.usable():
+                    self._held = held = self._fetch()
+        return held.metadata
 
     def forget(self, used: Metadata) -> None:
         """Get another token for the next call.
@@ -72,27 +99,24 @@ class Identity:
             used: What was of no use. If another one is there by now, that stays.
         """
         with self._lock:
-            if self._metadata == used:
-                self._good_until = float("-inf")
+            if self._held.metadata == used:
+                self._held = _NOTHING
 
     def unlock(self) -> None:
         """Be usable in a process that was forked while another thread had the lock."""
         self._lock = threading.Lock()
 
-    def _usable(self) -> bool:
-        return time.monotonic() < self._good_until and self._owner == _whose()
-
-    def _fetch(self) -> None:
-        asked, self._owner, self._metadata = time.monotonic(), _whose(), ()
+    def _fetch(self) -> _Held:
+        asked, owner = time.monotonic(), _whose()
         try:
             word, _, rest = self._ask().partition(" ")
-        except OSError:
+            seconds = 0.0 if word == _ERROR else float(rest)
+        except (OSError, ValueError):
             # It is missing, or the daemon is away, which the call will tell better.
-            return
+            return _NOTHING
         if word == _ERROR:
             raise NotAuthenticated(f"cannot call wsclean-workerd: {rest}", _NO_TOKEN)
-        self._metadata = (("authorization", f"Bearer {word}"),)
-        self._good_until = asked + float(rest) * _USED
+        return _Held((("authorization", f"Bearer {word}"),), asked + seconds * _USED, owner)
 
     def _ask(self) -> str:
         deadline = time.monotonic() + _SECONDS
@@ -110,10 +134,6 @@ class Identity:
         if not said.endswith(b"\n"):
             raise ConnectionAbortedError(f"{self._path} says {said!r}")
         return said.decode("utf-8", "replace").strip()
-
-
-def _whose() -> tuple[int, int, int]:
-    return os.getpid(), os.geteuid(), os.getegid()
 
 
 _identities: weakref.WeakSet[Identity] = weakref.WeakSet()

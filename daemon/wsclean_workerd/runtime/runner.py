@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _READY_SECONDS = 15.0
 _ANSWER_SECONDS = 15.0
 _READ_SIZE = 65536
+# Three processes each. One user alone has no more of them than he has had jobs at once.
+_SPARE_LANES = 16
 
 
 class RunnerUnavailable(Exception):
@@ -130,7 +132,7 @@ class Runner:
             RunnerUnavailable: If it takes nothing.
         """
         prefix = switch_user(job.order.user)
-        idle = self._idle.setdefault(tuple(prefix), [])
+        idle = self._idle.get(tuple(prefix))
         lane = idle.pop() if idle else await self._make_lane(prefix)
         self._busy[job.last_launch] = lane
         self._write(lane.descriptor, [self._spool.attempt_name(job), str(job.launch)])
@@ -146,7 +148,9 @@ class Runner:
         if lane is None:
             return
         if reusable:
-            self._idle[lane.prefix].append(lane)
+            # Behind those of the users whose jobs ended before.
+            idle = self._idle.pop(lane.prefix, [])
+            self._idle[lane.prefix] = [*idle, lane]
         else:
             os.close(lane.descriptor)
 
@@ -217,6 +221,7 @@ class Runner:
         )
 
     async def _make_lane(self, prefix: list[str]) -> _Lane:
+        self._trim_idle()
         self._lanes += 1
         name = f"lane-{self._lanes}"
         folder = self._folder / name
@@ -235,6 +240,13 @@ class Runner:
             os.close(descriptor)
             raise
         return _Lane(tuple(prefix), descriptor)
+
+    def _trim_idle(self) -> None:
+        """Let lanes end of users who have had no job for longest, so that few are kept in vain."""
+        while sum(map(len, self._idle.values())) >= _SPARE_LANES:
+            prefix = next(prefix for prefix, idle in self._idle.items() if idle)
+            os.close(self._idle[prefix].pop(0).descriptor)
+        self._idle = {prefix: idle for prefix, idle in self._idle.items() if idle}
 
     def _write(self, descriptor: int, words: list[str]) -> None:
         line = (" ".join(words) + "\n").encode()

@@ -63,6 +63,8 @@ class FakeWorker(WorkerServiceServicer):
     jobs: dict[str, pb.Job] = field(default_factory=dict)
     written: dict[str, Written] = field(default_factory=lambda: defaultdict(Written))
     requests: list[Any] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
+    """What each of them brought to say whose it is."""
     failures: dict[str, deque[Failure]] = field(default_factory=lambda: defaultdict(deque))
     on_submit: Callable[[FakeWorker, pb.Job], None] = lambda _worker, _job: None
     end_on_cancel: bool = True
@@ -293,6 +295,8 @@ class FakeWorker(WorkerServiceServicer):
     def _enter(self, call: str, request: Any, context: Any) -> Failure | None:
         with self.changed:
             self.requests.append(request)
+            metadata = dict(context.invocation_metadata())
+            self.authorizations.append(metadata.get("authorization", ""))
             self.changed.notify_all()
             failure = self.failures[call].popleft() if self.failures[call] else None
         if failure and failure.after is None:

@@ -210,21 +210,23 @@ def judge_programs(
     return Finding("programs", verdict, f"{where} lacks {', '.join(lacking)}", mend)
 
 
-def judge_mount(mount: Mount, seen: Seen, *, user: User, hung: Reason | None) -> Finding:
+def judge_mount(mount: Mount, seen: Seen, *, user: User | None, hung: Reason | None) -> Finding:
     """Judge whether jobs can use a mount.
 
     Args:
         mount: The mount.
-        seen: What was seen of it as the jobs' user.
-        user: Whom jobs run as.
+        seen: What was seen of it.
+        user: Who has seen it, whom jobs of whoever asks run as; None if his would not run and
+            somebody else has looked, who may have other rights.
         hung: Why jobs wait for its storage, or None if that answers as far as is known.
     """
-    verdict, found, mend = _look_at_mount(mount, seen, f"{user.uid}:{user.gid}", hung)
+    account = None if user is None else f"{user.uid}:{user.gid}"
+    verdict, found, mend = _look_at_mount(mount, seen, account, hung)
     return Finding("mount", verdict, found, mend, subject=mount.host)
 
 
 def _look_at_mount(
-    mount: Mount, seen: Seen, account: str, hung: Reason | None
+    mount: Mount, seen: Seen, account: str | None, hung: Reason | None
 ) -> tuple[Verdict, str, str]:
     host = mount.host
     if hung is not None or (not seen.complete and "up" in seen.lines):
@@ -233,13 +235,21 @@ def _look_at_mount(
     if not seen.complete:
         return Verdict.UNKNOWN, f"could not be looked at: {_why(seen)}", ""
     inside = "" if host == mount.container else f" (as {mount.container})"
-    grant = f"setfacl -m u:{account.partition(':')[0]}"
     if "there" not in seen.lines:
         mend = f"see that it is mounted: findmnt --target {host}; then restart the daemon"
         return Verdict.PROBLEM, f"no folder is there for jobs{inside}", mend
+    if account is None:
+        return Verdict.OK, f"is there{inside}; users who ask are told what their jobs can do", ""
+    return _look_at_rights(mount, seen, account, inside)
+
+
+def _look_at_rights(
+    mount: Mount, seen: Seen, account: str, inside: str
+) -> tuple[Verdict, str, str]:
+    host, grant = mount.host, f"setfacl -m u:{account.partition(':')[0]}"
     if "enter" not in seen.lines:
         found = f"jobs cannot enter it{inside} as {account}"
-        return Verdict.PROBLEM, found, f"{grant}:rwx {host}, or change jobs.run_as"
+        return Verdict.PROBLEM, found, f"{grant}:rwx {host}, or have jobs run as another user"
     wanted = ("read",) if mount.read_only else ("read", "write")
     if lacking := [each for each in wanted if each not in seen.lines]:
         found = f"jobs cannot {' or '.join(lacking)} at its top{inside} as {account}"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import NotFound
 
 from wsclean_workerd import diagnosis
-from wsclean_workerd.accounts import is_another
+from wsclean_workerd.accounts import NOBODY, is_another
 from wsclean_workerd.diagnosis import DiskFacts, Finding, Seen
-from wsclean_workerd.errors import RuntimeUnavailable
+from wsclean_workerd.errors import RuntimeUnavailable, WorkerdError
 from wsclean_workerd.looks import Looks
 from wsclean_workerd.runtime.engine import Engine, EngineRefused
 from wsclean_workerd.runtime.launching import look_at_mount_command, look_for_programs_command
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wsclean_workerd.config import Config
     from wsclean_workerd.disk import Disk
-    from wsclean_workerd.model import Mount, Reason, RuntimeCondition
+    from wsclean_workerd.model import Mount, Reason, RuntimeCondition, User
     from wsclean_workerd.runtime import Runtime
     from wsclean_workerd.spool import Spool
     from wsclean_workerd.storage import Storage
@@ -65,35 +65,54 @@ class Examiner:
         self._storage = storage
         self._condition = condition
         self._refusing = refusing
-        self._looks = Looks(spool, disk, runtime, config().user)
+        self._looks = Looks(spool, disk, runtime)
         # Threads and a deadline of its own: jobs do not wait for it, nor it for them.
         timeout = min(config().docker.call_timeout, _ENGINE_SECONDS)
         docker = config().runtime == "docker"
         self._engine = Engine(config().docker.url, timeout) if docker else None
-        self._running: asyncio.Task[list[Finding]] | None = None
+        self._running: dict[User, asyncio.Task[list[Finding]]] = {}
 
-    async def examine(self) -> list[Finding]:
-        """Look at everything; whoever asks while that goes on gets the same answer."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._examine(), name="examination")
+    async def examine(self, caller: User) -> list[Finding]:
+        """Look at everything, as jobs of whoever asks would see it.
+
+        Whoever asks for the same user while that goes on gets the same answer.
+
+        Args:
+            caller: Who asks.
+        """
+        user = self._user_of_jobs(caller)
+        running = self._running.get(user)
+        if running is None:
+            running = asyncio.create_task(self._examine(user), name="examination")
+            self._running[user] = running
+            running.add_done_callback(lambda _: self._running.pop(user))
         # Goes on for the others if one of those who asked goes away.
-        return await asyncio.shield(self._running)
+        return await asyncio.shield(running)
 
     async def aclose(self) -> None:
         """Let go of everything; what hangs ends when it can."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        running = list(self._running.values())
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         self._looks.close()
         if self._engine is not None:
             self._engine.close()
 
-    async def _examine(self) -> list[Finding]:
+    def _user_of_jobs(self, caller: User) -> User:
+        """Whom jobs of a caller run as, or a stand-in if none would."""
+        config = self._config()
+        try:
+            return config.run_as.user_for(caller)
+        except WorkerdError:
+            return config.user
+
+    async def _examine(self, user: User) -> list[Finding]:
         disk = asyncio.create_task(self._disk_facts(), name="state disk")
         engine = await self._ask_engine()
         condition = self._condition()
         container = "" if self._engine is None else self._config().docker.container
-        looks = await self._look_around(condition)
+        looks = await self._look_around(condition, user)
         journal = diagnosis.judge_journal(str(self._config().journal_path), self._refusing())
         return [
             journal,
@@ -132,10 +151,10 @@ class Examiner:
 
     # -- what jobs see -----------------------------------------------------------
 
-    async def _look_around(self, condition: RuntimeCondition) -> Sequence[Finding]:
+    async def _look_around(self, condition: RuntimeCondition, user: User) -> Sequence[Finding]:
         mounts = self._config().job_mounts
         return await asyncio.gather(
-            self._programs(condition), *(self._mount(each, condition) for each in mounts)
+            self._programs(condition), *(self._mount(each, condition, user) for each in mounts)
         )
 
     async def _programs(self, condition: RuntimeCondition) -> Finding:
@@ -147,6 +166,7 @@ class Examiner:
             "programs",
             functools.partial(look_for_programs_command, self._spool, programs=wanted),
             condition,
+            self._config().user,
         )
         return diagnosis.judge_programs(
             seen,
@@ -157,22 +177,26 @@ class Examiner:
             spare=self._engine is not None,
         )
 
-    async def _mount(self, mount: Mount, condition: RuntimeCondition) -> Finding:
-        user = self._config().user
+    async def _mount(self, mount: Mount, condition: RuntimeCondition, user: User) -> Finding:
         hung = self._storage.why([mount.container])
         seen = Seen()
         # What is known to hang is not touched once more.
         if hung is None:
             command = functools.partial(look_at_mount_command, self._spool, mount=mount.container)
-            seen = await self._look(mount.container, command, condition)
-        return diagnosis.judge_mount(mount, seen, user=user, hung=hung)
+            seen = await self._look(mount.container, command, condition, user)
+        stand_in = user.uid == NOBODY and self._config().run_as.fixed is None
+        return diagnosis.judge_mount(mount, seen, user=None if stand_in else user, hung=hung)
 
     async def _look(
-        self, subject: str, command: Callable[[str], list[str]], condition: RuntimeCondition
+        self,
+        subject: str,
+        command: Callable[[str], list[str]],
+        condition: RuntimeCondition,
+        user: User,
     ) -> Seen:
         if not condition.ready:
             return Seen(trouble="there is nothing to look from before jobs can run")
-        return await self._looks.look(subject, command, _LOOK_SECONDS)
+        return await self._looks.look(subject, command, _LOOK_SECONDS, user)
 
     # -- the state disk ----------------------------------------------------------
 

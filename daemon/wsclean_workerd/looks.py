@@ -36,23 +36,24 @@ class Looks:
         spool: Where the FIFOs are.
         disk: Access to the state disk.
         runtime: What starts the script.
-        user: Whom jobs run as, and so does whoever looks.
     """
 
-    def __init__(self, spool: Spool, disk: Disk, runtime: Runtime, user: User) -> None:
+    def __init__(self, spool: Spool, disk: Disk, runtime: Runtime) -> None:
         self._spool = spool
         self._disk = disk
         self._runtime = runtime
-        self._user = user
         self._stuck: dict[str, _Answers] = {}
 
-    async def look(self, subject: str, command: Callable[[str], list[str]], within: float) -> Seen:
+    async def look(
+        self, subject: str, command: Callable[[str], list[str]], within: float, user: User
+    ) -> Seen:
         """Look at something.
 
         Args:
             subject: What is looked at.
             command: Returns the command that looks, given the name of its folder.
             within: Seconds that it may take.
+            user: Who looks.
 
         Returns:
             What was seen of it.
@@ -64,7 +65,7 @@ class Looks:
         folder = self._spool.runner_folder / f"look-{os.urandom(6).hex()}"
         try:
             async with asyncio.timeout(within):
-                return await self._look(subject, command(folder.name), folder, within)
+                return await self._look(subject, command(folder.name), folder, within, user)
         except TimeoutError:
             return Seen()
         except (OSError, RuntimeUnavailable, LaunchRefused) as error:
@@ -76,11 +77,13 @@ class Looks:
             each.close()
         self._stuck.clear()
 
-    async def _look(self, subject: str, command: list[str], folder: Path, within: float) -> Seen:
+    async def _look(
+        self, subject: str, command: list[str], folder: Path, within: float, user: User
+    ) -> Seen:
         deadline = asyncio.get_running_loop().time() + within - _MARGIN_SECONDS
-        answers = _Answers(await self._disk.open(_prepare, folder, self._user))
+        answers = _Answers(await self._disk.open(_prepare, folder, user))
         try:
-            await self._runtime.start_aside(command, self._user)
+            await self._runtime.start_aside(command, user)
             # A moment before the time is up, so that what was said is known.
             await wait(answers.ended, max(0, deadline - asyncio.get_running_loop().time()))
             # Whoever has begun holds what is in it.

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from wsclean_workerd import __version__
 from wsclean_workerd.announcer import wait_for_end
+from wsclean_workerd.authentication import CALLER
 from wsclean_workerd.convert import (
     STREAMS,
     finding_to_proto,
@@ -317,7 +318,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         context: Context,
     ) -> pb.DiagnoseWorkerResponse:
         del request, context
-        findings = await self._examiner.examine()
+        findings = await self._examiner.examine(CALLER.get().user)
         return pb.DiagnoseWorkerResponse(
             version=__version__, findings=[finding_to_proto(each) for each in findings]
         )

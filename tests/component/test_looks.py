@@ -26,6 +26,9 @@ from wsclean_workerd.storage import Storage
 SHORT = 0.5
 
 
+USER = User(uid=os.geteuid(), gid=os.getegid())
+
+
 class ScriptedRuntime:
     """Starts nothing: what the script would say is said here.
 
@@ -34,6 +37,7 @@ class ScriptedRuntime:
         hang: Whether the script then hangs.
         begun: The commands that were started.
         held: The FIFOs of scripts that hang.
+        users: Whom each of them was for.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -43,9 +47,10 @@ class ScriptedRuntime:
         self.trouble: Exception | None = None
         self.begun: list[list[str]] = []
         self.held: list[int] = []
+        self.users: list[User] = []
 
     async def start_aside(self, command: list[str], user: User) -> None:
-        assert user.uid == os.geteuid()
+        self.users.append(user)
         self.begun.append(command)
         if self.trouble is not None:
             raise self.trouble
@@ -84,8 +89,7 @@ def runtime(spool: Spool) -> Iterator[ScriptedRuntime]:
 
 @pytest.fixture
 async def looks(spool: Spool, disk: Disk, runtime: ScriptedRuntime) -> AsyncIterator[Looks]:
-    user = User(uid=os.geteuid(), gid=os.getegid())
-    looks = Looks(spool, disk, cast("Runtime", runtime), user)
+    looks = Looks(spool, disk, cast("Runtime", runtime))
     yield looks
     looks.close()
 
@@ -96,7 +100,7 @@ def command(name: str) -> list[str]:
 
 async def test_what_is_said_is_seen(looks: Looks, runtime: ScriptedRuntime, spool: Spool) -> None:
     runtime.say = b"up\nthere\nend\n"
-    seen = await looks.look("/data", command, DEADLINE)
+    seen = await looks.look("/data", command, DEADLINE, USER)
     assert seen == Seen(frozenset({"up", "there", "end"}), complete=True)
     assert not list(spool.runner_folder.glob("look-*"))
 
@@ -106,30 +110,32 @@ async def test_a_look_that_hangs_is_not_repeated_until_it_has_ended(
 ) -> None:
     runtime.say, runtime.hang = b"up\n", True
     for _ in range(3):
-        seen = await looks.look("/data", command, SHORT)
+        seen = await looks.look("/data", command, SHORT, USER)
         assert seen == Seen(frozenset({"up"}))
     assert len(runtime.begun) == 1
     # Another thing is looked at meanwhile.
-    await looks.look("/stage", command, SHORT)
+    await looks.look("/stage", command, SHORT, USER)
     assert len(runtime.begun) == 2
     runtime.hang, runtime.say = False, b"up\nend\n"
     stuck = looks._stuck["/data"]
     runtime.release()
     async with asyncio.timeout(DEADLINE):
         await stuck.ended.wait()
-    assert (await looks.look("/data", command, DEADLINE)).complete
+    assert (await looks.look("/data", command, DEADLINE, USER)).complete
     assert len(runtime.begun) == 3
 
 
 async def test_what_cannot_be_started_is_told(looks: Looks, runtime: ScriptedRuntime) -> None:
     runtime.trouble = RuntimeUnavailable("NO_CONTAINER", "there is no container")
-    assert await looks.look("/data", command, DEADLINE) == Seen(trouble="there is no container")
+    assert await looks.look("/data", command, DEADLINE, USER) == Seen(
+        trouble="there is no container"
+    )
 
 
 async def test_what_says_nothing_is_forgotten(looks: Looks, runtime: ScriptedRuntime) -> None:
     runtime.say, runtime.hang = b"", True
-    assert await looks.look("/data", command, SHORT) == Seen()
-    assert await looks.look("/data", command, SHORT) == Seen()
+    assert await looks.look("/data", command, SHORT, USER) == Seen()
+    assert await looks.look("/data", command, SHORT, USER) == Seen()
     assert len(runtime.begun) == 2
 
 
@@ -142,7 +148,7 @@ async def test_a_start_that_hangs_is_given_up(
 
     monkeypatch.setattr(runtime, "start_aside", never)
     async with asyncio.timeout(DEADLINE):
-        assert await looks.look("/data", command, SHORT) == Seen()
+        assert await looks.look("/data", command, SHORT, USER) == Seen()
 
 
 @pytest.fixture
@@ -182,10 +188,32 @@ async def test_whoever_asks_meanwhile_gets_the_same_examination(
     examiner: Callable[..., Examiner], runtime: ScriptedRuntime
 ) -> None:
     asked = examiner()
-    first, second = await asyncio.gather(asked.examine(), asked.examine())
+    first, second = await asyncio.gather(asked.examine(USER), asked.examine(USER))
     assert first is second
     assert len(runtime.begun) == 2
-    assert await asked.examine() is not first
+    assert await asked.examine(USER) is not first
+
+
+@pytest.mark.parametrize(
+    ("caller", "looks_as", "found"),
+    [
+        (User(uid=4711, gid=4711, groups=(42,)), User(uid=4711, gid=4711, groups=(42,)), "cannot"),
+        # His jobs would be refused: somebody looks who may have less rights than others.
+        (User(uid=0, gid=0), User(uid=65534, gid=65534, groups=(os.getegid(),)), "users who ask"),
+    ],
+)
+async def test_mounts_are_looked_at_as_the_jobs_of_whoever_asks_would(
+    examiner: Callable[..., Examiner],
+    runtime: ScriptedRuntime,
+    caller: User,
+    looks_as: User,
+    found: str,
+) -> None:
+    assert os.geteuid() == 0, "only root can run jobs as others: run the tests as root"
+    runtime.say = b"up\nthere\nend\n"
+    (*_, mount) = await examiner(jobs={"programs": ["sh"]}).examine(caller)
+    assert found in mount.found
+    assert looks_as in runtime.users
 
 
 async def test_storage_that_is_known_to_hang_is_not_touched(
@@ -195,7 +223,7 @@ async def test_storage_that_is_known_to_hang_is_not_touched(
     storage.watched("/stage")
     storage.asked("/stage", 0)
     assert storage.overdue("/stage", 2)
-    (*_, mount) = await examiner(storage).examine()
+    (*_, mount) = await examiner(storage).examine(USER)
     assert (mount.name, mount.subject, mount.verdict) == ("mount", "/stage", Verdict.PROBLEM)
     assert [command[3] for command in runtime.begun] == ["programs"]
 

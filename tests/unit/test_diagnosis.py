@@ -193,6 +193,14 @@ def test_what_jobs_can_do_in_a_mount(
     assert bool(found.mend) is bool(mend)
 
 
+def test_what_jobs_can_do_is_told_to_those_whose_they_would_be() -> None:
+    found = judge_mount(STAGE, seen("up", "there", "end"), user=None, hung=None)
+    assert (found.verdict, found.mend) == (OK, "")
+    assert found.found == "is there (as /data); users who ask are told what their jobs can do"
+    found = judge_mount(STAGE, seen("up", "end"), user=None, hung=None)
+    assert (found.verdict, found.found) == (PROBLEM, "no folder is there for jobs (as /data)")
+
+
 def test_storage_that_is_known_to_hang_is_told_whatever_was_seen() -> None:
     hung = Reason("STORAGE_HUNG", "has not answered for 5 s")
     for each in (Seen(), seen(*FULL)):

@@ -18,6 +18,11 @@ def run(socket: Path, script: str, folder: Path) -> str:
         return client.run(["sh", "-c", script], cwd=folder).stdout
 
 
+def wsclean(socket: Path, words: list[str], folder: Path) -> str:
+    with WSCleanClient(socket) as client:
+        return client.run(["wsclean", *words], cwd=folder).stdout
+
+
 def submit(socket: Path, script: str, folder: Path, request_id: str | None = None) -> str:
     with WSCleanClient(socket) as client:
         return client.submit(["sh", "-c", script], cwd=folder, request_id=request_id).id

@@ -26,7 +26,7 @@ container = "{name}"
 call_timeout = {call_timeout}
 memory = "{memory}"
 [jobs]
-run_as = "{run_as}"
+{run_as}
 programs = {programs}
 kill_grace = 1
 [[mounts]]
@@ -67,7 +67,10 @@ class DockerDaemon(DaemonProcess):
         return str(self.values["name"])
 
     def write_config(self) -> None:
-        self.settings = SETTINGS.format(**self.values) + self.extra
+        # None: as their submitters.
+        account = self.values["run_as"]
+        run_as = "" if account is None else f'run_as = "{account}"'
+        self.settings = SETTINGS.format(**{**self.values, "run_as": run_as}) + self.extra
         super().write_config()
 
     def docker(self, *words: str) -> str:

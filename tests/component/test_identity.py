@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from component.test_reload import reload
 from support.acts import (
     cancel,
     drain_and_resume,
-    first_news,
     get,
     listed,
     logs,
@@ -27,8 +27,9 @@ from support.acts import (
     token,
     version,
     wait,
+    watched,
 )
-from support.daemon import DEADLINE, DaemonProcess, daemon_folder
+from support.daemon import DEADLINE, DaemonProcess, daemon_folder, until
 from support.users import Process, daemon_of, process_of
 from wsclean_client import (
     JobNotFound,
@@ -144,13 +145,33 @@ def test_somebody_elses_job_is_left_alone(
         bob.call(get, daemon.socket, "99")
     mine = bob.call(submit, daemon.socket, "sleep 600", daemon.data)
     assert bob.call(listed, daemon.socket) == [mine]
-    # Told of all jobs that there are, oldest first.
-    assert bob.call(first_news, daemon.socket) == mine
     assert alice.call(listed, daemon.socket) == [job]
     assert alice.call(get, daemon.socket, job) is JobState.RUNNING
     for process, each in ((alice, job), (bob, mine)):
         process.call(cancel, daemon.socket, each)
         assert process.call(wait, daemon.socket, each) is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("watcher", ["bob", "eve"])
+def test_only_operators_are_told_of_everybodys_jobs(
+    daemon: DaemonProcess, alice: Process, watcher: str, request: pytest.FixtureRequest
+) -> None:
+    process: Process = request.getfixturevalue(watcher)
+    gate, begun = daemon.data / "gate", daemon.data / "begun"
+    os.mkfifo(gate, 0o666)
+    gate.chmod(0o666)
+    old = alice.call(submit, daemon.socket, "echo up; sleep 600", daemon.data)
+    daemon.await_output(old, "up")
+    own = process.call(submit, daemon.socket, "read line <gate", daemon.data)
+    told = process.begin(watched, daemon.socket, own, begun)
+    until(begun.exists, bool)
+    # Of what was there before, and of what comes.
+    alice.call(cancel, daemon.socket, old)
+    alice.call(wait, daemon.socket, old)
+    new = alice.call(submit, daemon.socket, "exit 0", daemon.data)
+    alice.call(wait, daemon.socket, new)
+    gate.write_text("go\n")
+    assert set(told.result(DEADLINE)) == ({own} if watcher == "bob" else {own, old, new})
 
 
 def test_a_request_id_is_its_users_own(daemon: DaemonProcess, alice: Process, bob: Process) -> None:
@@ -168,7 +189,6 @@ def test_operators_may_do_everything(
     job = alice.call(submit, daemon.socket, "echo up; sleep 600", daemon.data)
     daemon.await_output(job, "up")
     assert eve.call(listed, daemon.socket) == [job]
-    assert eve.call(first_news, daemon.socket) == job
     assert eve.call(get, daemon.socket, job) is JobState.RUNNING
     assert eve.call(logs, daemon.socket, job) == b"up\n"
     eve.call(drain_and_resume, daemon.socket)
@@ -217,20 +237,26 @@ def test_all_jobs_run_as_one_if_that_is_said_and_stay_their_submitters(
 ) -> None:
     idle_daemon.settings = idle_daemon.settings.replace("[jobs]", '[jobs]\nrun_as = "4720:4720"')
     idle_daemon.start()
-    for process in (alice, bob):
-        assert process.call(run, idle_daemon.socket, "id -u", "/") == "4720\n"
+    for process, number in ((alice, "1"), (bob, "2")):
+        job = process.call(submit, idle_daemon.socket, "id -u", "/", "tonight")
+        assert job == number
+        assert process.call(wait, idle_daemon.socket, job) is JobState.SUCCEEDED
+        assert process.call(logs, idle_daemon.socket, job) == b"4720\n"
     assert run(idle_daemon.socket, "id -u", Path("/")) == "4720\n"
     assert alice.call(listed, idle_daemon.socket) == ["1"]
     assert bob.call(listed, idle_daemon.socket) == ["2"]
+    idle_daemon.kill()
+    idle_daemon.start()
     with pytest.raises(PermissionDenied):
         alice.call(get, idle_daemon.socket, "2")
+    assert bob.call(get, idle_daemon.socket, "2") is JobState.SUCCEEDED
 
 
 def test_a_daemon_that_is_not_root_runs_its_own_users_jobs_only(
     idle_daemon: DaemonProcess, alice: Process, bob: Process
 ) -> None:
     idle_daemon.program = daemon_of(ALICE)
-    idle_daemon.environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    idle_daemon.environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     os.chown(idle_daemon.folder, ALICE.uid, ALICE.gid)
     idle_daemon.start()
     said = alice.call(run, idle_daemon.socket, "id -u; id -G", "/").split()

@@ -149,9 +149,12 @@ async def test_without_descriptors_it_pauses_and_goes_on(
 
     monkeypatch.setattr("wsclean_workerd.identity._PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(socket.socket, "accept", accept)
+    loop = asyncio.get_running_loop()
+    before = loop.time()
     assert whose(tokens, await ask(folder)).uid == os.geteuid()
     # Not as fast as the loop goes round.
     assert calls == 3
+    assert loop.time() - before >= 0.1
     assert "cannot tell callers who they are" in caplog.text
 
 

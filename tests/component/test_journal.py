@@ -79,8 +79,8 @@ async def test_only_jobs_that_are_over_and_gone_are_not_live(journal: Journal) -
 
 async def test_a_request_id_belongs_to_one_job_of_a_user(journal: Journal) -> None:
     first, second = make_job(1, request_id="r"), make_job(2, request_id="r")
-    user = replace(second.order.user, uid=7)
-    other = replace(second, id=JobId(3), order=replace(second.order, user=user))
+    # Whomever it runs as.
+    other = replace(second, id=JobId(3), owner=7)
     results = await asyncio.gather(*(journal.insert(job) for job in (first, second, other)))
     assert [job.id for job in results] == [1, 1, 3]
     assert await journal.get(JobId(2)) is None
@@ -94,15 +94,22 @@ async def test_jobs_without_request_id_are_all_different(journal: Journal) -> No
 async def test_pages_are_newest_first_and_can_be_filtered(journal: Journal) -> None:
     for number in range(1, 6):
         state = JobState.HELD if number % 2 else JobState.QUEUED
-        await journal.insert(make_job(number, state=state))
+        await journal.insert(make_job(number, state=state, owner=number // 3))
 
-    async def ids(*states: JobState, before: int | None = None, limit: int = 10) -> list[int]:
-        return [job.id for job in await journal.page(states, before=before, limit=limit)]
+    async def ids(
+        *states: JobState, before: int | None = None, limit: int = 10, owner: int | None = None
+    ) -> list[int]:
+        page = await journal.page(states, before=before, limit=limit, owner=owner)
+        return [job.id for job in page]
 
     assert await ids(limit=2) == [5, 4]
     assert await ids(before=4, limit=2) == [3, 2]
     assert await ids(JobState.HELD) == [5, 3, 1]
     assert await ids(JobState.HELD, JobState.QUEUED, before=3) == [2, 1]
+    assert await ids(owner=0) == [2, 1]
+    assert await ids(JobState.HELD, owner=1) == [5, 3]
+    assert await ids(before=5, limit=1, owner=1) == [4]
+    assert await ids(owner=7) == []
 
 
 async def test_what_comes_while_a_commit_is_under_way_is_committed_together(
@@ -268,6 +275,8 @@ async def test_the_journal_of_the_first_release_is_understood(tmp_path: Path) ->
         assert journal.instance == "0123456789abcdef" * 2
         jobs, last_id, rebooted = await journal.load("another")
         assert ([job.id for job in jobs], rebooted) == ([2, 3, 4, 5, 6], True)
+        # Nobody has written down who submitted them.
+        assert all(job.owner == job.order.user.uid == 1000 for job in jobs)
         assert last_id >= 7
         assert jobs[1].stop == Stop(JobState.CANCELLED, Reason("CANCELLED", "on request"))
         first = await journal.get(JobId(1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import grpc
 
 from support.daemon import DEADLINE
 from wsclean_client import JobState, WSCleanClient
-from wsclean_client.identity import Identity
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 from wsclean_workerd_api.v1.worker_pb2_grpc import WorkerServiceStub
 
@@ -53,14 +53,19 @@ def listed(socket: Path) -> list[str]:
         return [job.id for job in client.list()]
 
 
-def first_news(socket: Path) -> str:
-    """The job that a watch for all jobs tells of first."""
+def watched(socket: Path, job_id: str, begun: Path) -> list[str]:
+    """The jobs of which a watch for all jobs tells until one of them has ended."""
+    told = []
     plain = grpc.insecure_channel(f"unix:{socket}")
     with plain:
+        metadata = (("authorization", token(socket)),)
         stub = WorkerServiceStub(plain)
-        metadata = Identity(str(socket)).metadata()
-        stream = stub.WatchJobs(pb.WatchJobsRequest(), timeout=DEADLINE, metadata=metadata)
-        return str(next(stream).job.id)
+        for news in stub.WatchJobs(pb.WatchJobsRequest(), timeout=DEADLINE, metadata=metadata):
+            told.append(news.job.id)
+            begun.touch()
+            if news.job.id == job_id and news.job.HasField("end_time"):
+                break
+    return told
 
 
 def drain_and_resume(socket: Path) -> None:
@@ -74,9 +79,12 @@ def version(socket: Path) -> str:
         return client.status().version
 
 
-def token(socket: Path) -> str:
-    ((_, text),) = Identity(str(socket)).metadata()
-    return text
+def token(path: Path) -> str:
+    """What a call is to bring, got as any client can."""
+    with socket.socket(socket.AF_UNIX) as identity:
+        identity.connect(str(path.with_name("identity.sock")))
+        text = identity.makefile().read().split()[0]
+    return f"Bearer {text}"
 
 
 def read(path: Path) -> bytes:

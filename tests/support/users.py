@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import multiprocessing
 import os
+import pickle
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -18,27 +19,71 @@ T = TypeVar("T")
 
 
 class Process:
-    """A process of a user.
+    """A process of a user, which does one thing after the other.
 
     Args:
-        pool: Has that process alone.
+        process: It, in `serve`.
+        thread: Talks to it.
     """
 
-    def __init__(self, pool: ProcessPoolExecutor) -> None:
-        self._pool = pool
+    def __init__(self, process: subprocess.Popen[bytes], thread: ThreadPoolExecutor) -> None:
+        self._process = process
+        self._thread = thread
+
+    def begin(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Have a function of `support.acts` run there."""
+        return self._thread.submit(self._ask, function, args)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a function of a module there; return or raise what it does."""
-        return self._pool.submit(function, *args).result(DEADLINE)
+        """Run a function of `support.acts` there; return or raise what it does."""
+        return self.begin(function, *args).result(DEADLINE)
+
+    def _ask(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        pickle.dump((function, args), self._process.stdin)
+        self._process.stdin.flush()
+        error, value = pickle.load(self._process.stdout)  # noqa: S301 - the test's own
+        if error is not None:
+            raise error
+        return value  # type: ignore[no-any-return]
 
 
 @contextmanager
 def process_of(user: User) -> Iterator[Process]:
     """A process of a user, with his groups and nothing of root's."""
-    # Not forked: it is to have nothing of this process.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=become, initargs=(user,)) as pool:
-        yield Process(pool)
+    command = [sys.executable, "-c", f"import support.users as u; u.serve(u.{user!r})"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with (
+        ThreadPoolExecutor(1) as thread,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        ) as process,
+    ):
+        try:
+            yield Process(process, thread)
+        finally:
+            process.kill()
+
+
+def serve(user: User) -> None:
+    """Turn into a user and do what standard input says."""
+    # Nothing else gets to the one who reads the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    become(user)
+    while True:
+        try:
+            function, args = pickle.load(sys.stdin.buffer)  # noqa: S301 - the test's own
+        except EOFError:
+            return
+        answer: tuple[Exception | None, Any]
+        try:
+            answer = (None, function(*args))
+        except Exception as error:  # noqa: BLE001 - raised there
+            answer = (error, None)
+        pickle.dump(answer, answers)
+        answers.flush()
 
 
 def become(user: User) -> None:
@@ -54,10 +99,5 @@ def become(user: User) -> None:
 
 def daemon_of(user: User) -> tuple[str, ...]:
     """The program that is a daemon of a user; see `DaemonProcess.program`."""
-    code = (
-        "import support.users, wsclean_workerd.app as app;"
-        "from wsclean_workerd.model import User;"
-        f"support.users.become({user!r});"
-        "app.main()"
-    )
+    code = f"import support.users as u, wsclean_workerd.app as app;u.become(u.{user!r}); app.main()"
     return (sys.executable, "-c", code)

@@ -55,7 +55,7 @@ def test_a_spec_survives_the_way_there_and_back(spec: JobSpec) -> None:
 
 @given(SPECS)
 def test_a_spec_survives_the_journal(spec: JobSpec) -> None:
-    job = make_job(spec=spec)
+    job = make_job(spec=spec, owner=7)
     job = replace(job, order=replace(job.order, locks=spec.locks))
     assert decode(job.id, job.request_id, job.state.name, encode(job)) == job
 

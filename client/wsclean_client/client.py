@@ -133,7 +133,7 @@ class WSCleanClient:
                 its container died, say, or the host was restarted. Never after an exit
                 status, and never if the job was told to end. What it writes comes behind
                 the output of the attempts before.
-            request_id: Names the submission: sent again, by whomever, it means
+            request_id: Names the submission: sent again, by this user, it means
                 the same job. None: a random one.
 
         Returns:

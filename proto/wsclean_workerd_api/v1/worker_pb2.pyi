@@ -8,6 +8,13 @@ Errors carry a google.rpc.ErrorInfo in the standard rich status, with domain
 "wsclean-workerd" and a reason such as UNMAPPED_PATH. The same reason is in
 the trailing metadata "wsclean-workerd-reason", for clients that do without
 the google.rpc messages.
+
+Calls say whose they are by the metadata "authorization: Bearer TOKEN". Whoever connects to the
+socket identity.sock, beside that of this service, is sent a line "TOKEN SECONDS": a token for
+the user that he is, and for how many seconds it counts. UNAUTHENTICATED with the reason
+TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED asks for another one; the latter also after a
+restart of the daemon. GetStatus needs none. Callers see and cancel their own jobs, operators
+all: PERMISSION_DENIED with the reason NOT_OWNER or NOT_OPERATOR otherwise.
 """
 
 import builtins
@@ -401,8 +408,8 @@ class SubmitJobRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     WAIT_FIELD_NUMBER: builtins.int
     request_id: builtins.str
-    """The same request id always means the same job, however often it is sent and
-    across restarts of the daemon. Empty: every request is a new job.
+    """The same request id of the same user always means the same job, however often it
+    is sent and across restarts of the daemon. Empty: every request is a new job.
     """
     @property
     def spec(self) -> global___JobSpec:

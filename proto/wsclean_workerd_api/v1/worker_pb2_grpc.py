@@ -83,7 +83,9 @@ class WorkerServiceServicer(object):
 
     def SubmitJob(self, request, context):
         """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
-        end of the job first, so that a short command costs one call.
+        end of the job first, so that a short command costs one call. PERMISSION_DENIED with the
+        reason ROOT_REFUSED if it would run as root, SUBMITTER_REFUSED if the daemon cannot
+        become the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +99,7 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs, newest first, in pages.
+        """Lists the caller's jobs, or all for operators, newest first, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +107,8 @@ class WorkerServiceServicer(object):
 
     def WatchJobs(self, request, context):
         """Sends each job once as it is now and again whenever its state changes. Ends
-        when all the jobs asked for by id have ended; without ids it never ends.
+        when all the jobs asked for by id have ended; without ids it tells of the same jobs as
+        ListJobs and never ends.
         A slow reader skips intermediate states, never the last one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

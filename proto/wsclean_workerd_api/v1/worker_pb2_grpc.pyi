@@ -8,6 +8,13 @@ Errors carry a google.rpc.ErrorInfo in the standard rich status, with domain
 "wsclean-workerd" and a reason such as UNMAPPED_PATH. The same reason is in
 the trailing metadata "wsclean-workerd-reason", for clients that do without
 the google.rpc messages.
+
+Calls say whose they are by the metadata "authorization: Bearer TOKEN". Whoever connects to the
+socket identity.sock, beside that of this service, is sent a line "TOKEN SECONDS": a token for
+the user that he is, and for how many seconds it counts. UNAUTHENTICATED with the reason
+TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED asks for another one; the latter also after a
+restart of the daemon. GetStatus needs none. Callers see and cancel their own jobs, operators
+all: PERMISSION_DENIED with the reason NOT_OWNER or NOT_OPERATOR otherwise.
 """
 
 import abc
@@ -33,7 +40,9 @@ class WorkerServiceStub:
         wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse,
     ]
     """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
-    end of the job first, so that a short command costs one call.
+    end of the job first, so that a short command costs one call. PERMISSION_DENIED with the
+    reason ROOT_REFUSED if it would run as root, SUBMITTER_REFUSED if the daemon cannot
+    become the caller.
     """
 
     GetJob: grpc.UnaryUnaryMultiCallable[
@@ -46,14 +55,15 @@ class WorkerServiceStub:
         wsclean_workerd_api.v1.worker_pb2.ListJobsRequest,
         wsclean_workerd_api.v1.worker_pb2.ListJobsResponse,
     ]
-    """Lists jobs, newest first, in pages."""
+    """Lists the caller's jobs, or all for operators, newest first, in pages."""
 
     WatchJobs: grpc.UnaryStreamMultiCallable[
         wsclean_workerd_api.v1.worker_pb2.WatchJobsRequest,
         wsclean_workerd_api.v1.worker_pb2.WatchJobsResponse,
     ]
     """Sends each job once as it is now and again whenever its state changes. Ends
-    when all the jobs asked for by id have ended; without ids it never ends.
+    when all the jobs asked for by id have ended; without ids it tells of the same jobs as
+    ListJobs and never ends.
     A slow reader skips intermediate states, never the last one.
     """
 
@@ -131,7 +141,9 @@ class WorkerServiceAsyncStub:
         wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse,
     ]
     """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
-    end of the job first, so that a short command costs one call.
+    end of the job first, so that a short command costs one call. PERMISSION_DENIED with the
+    reason ROOT_REFUSED if it would run as root, SUBMITTER_REFUSED if the daemon cannot
+    become the caller.
     """
 
     GetJob: grpc.aio.UnaryUnaryMultiCallable[
@@ -144,14 +156,15 @@ class WorkerServiceAsyncStub:
         wsclean_workerd_api.v1.worker_pb2.ListJobsRequest,
         wsclean_workerd_api.v1.worker_pb2.ListJobsResponse,
     ]
-    """Lists jobs, newest first, in pages."""
+    """Lists the caller's jobs, or all for operators, newest first, in pages."""
 
     WatchJobs: grpc.aio.UnaryStreamMultiCallable[
         wsclean_workerd_api.v1.worker_pb2.WatchJobsRequest,
         wsclean_workerd_api.v1.worker_pb2.WatchJobsResponse,
     ]
     """Sends each job once as it is now and again whenever its state changes. Ends
-    when all the jobs asked for by id have ended; without ids it never ends.
+    when all the jobs asked for by id have ended; without ids it tells of the same jobs as
+    ListJobs and never ends.
     A slow reader skips intermediate states, never the last one.
     """
 
@@ -231,7 +244,9 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse, collections.abc.Awaitable[wsclean_workerd_api.v1.worker_pb2.SubmitJobResponse]]:
         """Accepts a command. When it answers, the job is on disk. It can wait a moment for the
-        end of the job first, so that a short command costs one call.
+        end of the job first, so that a short command costs one call. PERMISSION_DENIED with the
+        reason ROOT_REFUSED if it would run as root, SUBMITTER_REFUSED if the daemon cannot
+        become the caller.
         """
 
     @abc.abstractmethod
@@ -248,7 +263,7 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         request: wsclean_workerd_api.v1.worker_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> typing.Union[wsclean_workerd_api.v1.worker_pb2.ListJobsResponse, collections.abc.Awaitable[wsclean_workerd_api.v1.worker_pb2.ListJobsResponse]]:
-        """Lists jobs, newest first, in pages."""
+        """Lists the caller's jobs, or all for operators, newest first, in pages."""
 
     @abc.abstractmethod
     def WatchJobs(
@@ -257,7 +272,8 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[wsclean_workerd_api.v1.worker_pb2.WatchJobsResponse], collections.abc.AsyncIterator[wsclean_workerd_api.v1.worker_pb2.WatchJobsResponse]]:
         """Sends each job once as it is now and again whenever its state changes. Ends
-        when all the jobs asked for by id have ended; without ids it never ends.
+        when all the jobs asked for by id have ended; without ids it tells of the same jobs as
+        ListJobs and never ends.
         A slow reader skips intermediate states, never the last one.
         """
 

@@ -57,6 +57,7 @@ def job_info(job: pb.Job) -> JobInfo:
         ),
         container_id=job.container_id,
         lingering=job.lingering,
+        owner=job.owner if job.HasField("owner") else None,
         locks=tuple(job.locks),
         retries=spec.retries,
         # Older daemons do not tell.

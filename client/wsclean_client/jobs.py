@@ -92,6 +92,7 @@ class JobInfo:
         last_loss: Why the attempt before was lost, or None in the first.
         queued_at: Since when it has waited for this attempt, or had; None if the daemon does
             not say so.
+        owner: The number of the user who submitted it, or None if the daemon does not say so.
     """
 
     id: str
@@ -114,6 +115,7 @@ class JobInfo:
     attempt: int = 1
     last_loss: Reason | None = None
     queued_at: datetime | None = None
+    owner: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -164,6 +166,7 @@ class JobInfo:
             "attempt": self.attempt,
             "last_loss": self.last_loss.as_dict() if self.last_loss else None,
             "queue_time": iso(self.queued_at),
+            "owner": self.owner,
         }
 
 

@@ -186,6 +186,7 @@ def job_to_proto(job: Job) -> pb.Job:
         container_id=job.container or "",
         lingering=job.lingering,
         locks=job.order.locks,
+        owner=job.owner,
         attempt=job.attempt,
         last_loss=reason_to_proto(job.loss),
         queue_time=_timestamp(job.queued),

@@ -147,6 +147,7 @@ def test_a_job_is_told_whole() -> None:
         lingering=True,
     )
     told = job_to_proto(job)
+    assert told.owner == job.owner
     assert (told.id, told.state, told.exit_status) == ("17", pb.JOB_STATE_FAILED, 3)
     assert (told.reason.code, told.container_id, told.lingering) == ("EXIT_STATUS", "c1", True)
     assert told.end_time.ToNanoseconds() - told.start_time.ToNanoseconds() == 750_000_000

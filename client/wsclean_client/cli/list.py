@@ -8,13 +8,13 @@ import click
 
 from wsclean_client import durations
 from wsclean_client.cli import draw
-from wsclean_client.cli.options import example, json_option, words
+from wsclean_client.cli.options import example, json_option, user, words
 from wsclean_client.cli.session import Session, pass_session
 from wsclean_client.jobs import JobInfo, JobState
 
 _NEWEST = 50
 _STATES = [str(state) for state in JobState if state is not JobState.UNKNOWN]
-_HEADER = ("id", "state", "submitted", "queued", "ran", "exit", "command")
+_HEADER = ("id", "state", "owner", "submitted", "queued", "ran", "exit", "command")
 
 
 @click.command("list", epilog=example("wsclean-ctl list --state RUNNING --state QUEUED"))
@@ -56,6 +56,7 @@ def _row(job: JobInfo, now: datetime) -> list[str]:
     return [
         job.id,
         str(job.state),
+        user(job.owner),
         job.submitted_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
         durations.write(queued),
         durations.write(ran),

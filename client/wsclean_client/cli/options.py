@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import shlex
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -118,6 +119,16 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def words(command: tuple[str, ...]) -> str:
     """Write a command in one line, as a shell would read it and a terminal bears it."""
     return printable(shlex.join(command))
+
+
+def user(number: int | None) -> str:
+    """Write a user as people know him; the number if he has no name here."""
+    if number is None:
+        return ""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ import click
 
 from wsclean_client import durations
 from wsclean_client.cli import draw
-from wsclean_client.cli.options import example, json_option, words
+from wsclean_client.cli.options import example, json_option, user, words
 from wsclean_client.cli.session import Session, pass_session
 from wsclean_client.errors import describe_exit
 from wsclean_client.jobs import iso
@@ -44,6 +44,7 @@ def _rows(job: JobInfo) -> list[tuple[str, str]]:
         ("in", job.working_directory),
         ("inside", job.mapped_working_directory),
         ("variables", " ".join(f"{name}={value}" for name, value in job.environment.items())),
+        ("owner", user(job.owner)),
         ("submitted", iso(job.submitted_at) or ""),
         ("started", iso(job.started_at) or ""),
         ("ended", iso(job.ended_at) or ""),

@@ -306,6 +306,7 @@ class Job(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     LAST_LOSS_FIELD_NUMBER: builtins.int
     QUEUE_TIME_FIELD_NUMBER: builtins.int
+    OWNER_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its number on this host, given by the daemon. Opaque to programs."""
     state: global___JobState.ValueType
@@ -324,6 +325,8 @@ class Job(google.protobuf.message.Message):
     """Whether some of its processes are still there although it has ended."""
     attempt: builtins.int
     """Which attempt this is: 1, and one more whenever it was lost and put back to run again."""
+    owner: builtins.int
+    """The number of the user who submitted it, whomever it runs as."""
     @property
     def spec(self) -> global___JobSpec:
         """What was asked for."""
@@ -391,10 +394,14 @@ class Job(google.protobuf.message.Message):
         attempt: builtins.int = ...,
         last_loss: global___Reason | None = ...,
         queue_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        owner: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "end_time", b"end_time", "exit_status", b"exit_status", "last_loss", b"last_loss", "queue_time", b"queue_time", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "submit_time", b"submit_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "attempt", b"attempt", "container_id", b"container_id", "end_time", b"end_time", "exit_status", b"exit_status", "id", b"id", "last_loss", b"last_loss", "lingering", b"lingering", "locks", b"locks", "mapped_command", b"mapped_command", "mapped_working_directory", b"mapped_working_directory", "queue_time", b"queue_time", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "state", b"state", "submit_time", b"submit_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "_owner", b"_owner", "end_time", b"end_time", "exit_status", b"exit_status", "last_loss", b"last_loss", "owner", b"owner", "queue_time", b"queue_time", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "submit_time", b"submit_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_exit_status", b"_exit_status", "_owner", b"_owner", "attempt", b"attempt", "container_id", b"container_id", "end_time", b"end_time", "exit_status", b"exit_status", "id", b"id", "last_loss", b"last_loss", "lingering", b"lingering", "locks", b"locks", "mapped_command", b"mapped_command", "mapped_working_directory", b"mapped_working_directory", "owner", b"owner", "queue_time", b"queue_time", "reason", b"reason", "run_timeout", b"run_timeout", "spec", b"spec", "start_time", b"start_time", "state", b"state", "submit_time", b"submit_time"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_exit_status", b"_exit_status"]) -> typing.Literal["exit_status"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_owner", b"_owner"]) -> typing.Literal["owner"] | None: ...
 
 global___Job = Job
 

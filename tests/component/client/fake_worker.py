@@ -345,6 +345,7 @@ def running(job_id: str, spec: pb.JobSpec | None = None) -> pb.Job:
         mapped_command=["wsclean", "sim.ms"],
         mapped_working_directory="/data",
         container_id="c0ffee" * 10,
+        owner=0,
     )
 
 

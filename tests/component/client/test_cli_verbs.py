@@ -116,7 +116,21 @@ def test_show_json_prints_one_object(three: FakeWorker, ctl: Ctl) -> None:
         "attempt": 1,
         "last_loss": None,
         "queue_time": None,
+        "owner": 0,
     }
+
+
+def test_owners_are_named_where_they_have_names(three: FakeWorker, ctl: Ctl) -> None:
+    nobody_has = 4_000_000_000
+    three.jobs["2"].owner = nobody_has
+    three.jobs["3"].ClearField("owner")
+    assert "owner       root\n" in ctl("show", "1").out
+    assert f"owner       {nobody_has}\n" in ctl("show", "2").out
+    # A daemon of before did not say.
+    assert "owner" not in ctl("show", "3").out
+    header, *rows = ctl("list").out.splitlines()
+    place = header.index("OWNER")
+    assert [row[place:].split()[0] for row in rows][1:] == [str(nobody_has), "root"]
 
 
 def test_submit_and_run_take_retries(worker: FakeWorker, ctl: Ctl) -> None:
@@ -172,7 +186,16 @@ def test_list_json_prints_an_array(ctl: Ctl) -> None:
 @pytest.mark.usefixtures("three")
 def test_list_for_pipes_is_aligned(ctl: Ctl) -> None:
     header, *rows = ctl("list").out.splitlines()
-    assert header.split() == ["ID", "STATE", "SUBMITTED", "QUEUED", "RAN", "EXIT", "COMMAND"]
+    assert header.split() == [
+        "ID",
+        "STATE",
+        "OWNER",
+        "SUBMITTED",
+        "QUEUED",
+        "RAN",
+        "EXIT",
+        "COMMAND",
+    ]
     place = header.index("COMMAND")
     assert [row[place:] for row in rows] == ["wsclean sim.ms"] * 3
     assert all("\x1b" not in row for row in rows)

@@ -16,12 +16,15 @@ WAYS = {
     "fork + exec, host",
     "fork + exec, container",
     "**Python client**",
+    "**Python client, rested**",
     "**wsclean-ctl run**",
     "task-spooler",
     "nq",
     "Docker SDK, exec",
     "docker exec",
+    "docker exec, rested",
     "docker run --rm",
+    "docker run --rm, no network",
 }
 
 

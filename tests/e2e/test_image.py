@@ -161,7 +161,7 @@ def test_the_address_of_the_engine_answers(engine_url: str) -> None:
 def test_the_engine_script_says_how_it_is_used(docker_calls: Path, words: list[str]) -> None:
     done = call(ENGINE, *words)
     assert done.returncode == 2
-    assert done.stderr == "usage: tools/engine up|down|host\n"
+    assert done.stderr == "usage: tools/engine up|down|host|with-bridge COMMAND…\n"
     assert docker_calls.read_text() == ""
 
 
@@ -171,6 +171,7 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///no/such.sock"}
 
 # Like the real one it refuses to start where a number is that may be its own.
 DOCKERD = """#!/bin/sh
+how="$(readlink /proc/self/ns/net) $*"
 while [ $# -gt 0 ]; do
     case $1 in
         --pidfile) pid_file=$2 ;;
@@ -185,7 +186,7 @@ done
 trap 'kill $!; exit' TERM
 sleep 600 &
 echo $$ >"$pid_file"
-: >"$socket"
+echo "$how" >"$socket"
 wait
 """
 DOCKER = """#!/bin/sh
@@ -332,3 +333,34 @@ def test_an_engine_starts_where_one_has_crashed(
     checkout.call("down", fakes)
     assert stranger.poll() is None
     assert not checkout.run.exists()
+
+
+def test_a_command_finds_the_private_engine_with_a_network_and_leaves_it_without(
+    checkout: Checkout,
+    fakes: str,
+) -> None:
+    mine = str(Path("/proc/self/ns/net").readlink())
+    # Another run folder may be made each time.
+    show = f'cat "$(cat {checkout.root}/run-folder)/docker.sock"'
+    checkout.call("up", fakes)
+    done = call(
+        *(checkout.engine, "with-bridge", "sh", "-c", f"{show}; exit 3"),
+        environment={**NO_ENGINE, "PATH": fakes},
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    namespace, *options = done.stdout.split()
+    assert namespace != mine
+    assert "--bridge=none" not in options
+    namespace, *options = call("sh", "-c", show).stdout.split()
+    assert namespace == mine
+    assert "--bridge=none" in options
+    checkout.call("down", fakes)
+
+
+def test_a_command_finds_the_engine_of_the_host_as_it_is(
+    checkout: Checkout, engine_url: str
+) -> None:
+    words = ("with-bridge", "sh", "-c", "exit 3")
+    done = call(checkout.engine, *words, environment={"DOCKER_HOST": engine_url})
+    assert (done.returncode, done.stderr) == (3, "")
+    assert not (checkout.root / "dockerd.log").exists()

@@ -23,13 +23,13 @@ _NATIVE = (
 
 def measure(bench: Bench) -> Section:
     """Let all ways take turns at `true`, then at `wsclean --version`."""
-    rounds, series = bench.count(10, 2), bench.count(5, 2)
+    rounds, series = bench.count(5, 2), bench.count(20, 2)
     with bench.instance() as instance:
         instance.start()
         with ways.all_ways(instance, NOTHING) as each:
             nothing = ways.take_turns(each, rounds=rounds, series=series)
         with ways.all_ways(instance, VERSION) as each:
-            version = ways.take_turns(each, rounds=rounds, series=bench.count(2, 1))
+            version = ways.take_turns(each, rounds=rounds, series=bench.count(5, 1))
     true = Comparison(title="How long `true` takes", explanation=_NATIVE, ways=nothing)
     wsclean = Comparison(
         title="How long `wsclean --version` takes",

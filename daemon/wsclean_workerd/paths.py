@@ -34,6 +34,9 @@ def inner_paths(argument: str) -> list[str]:
     Returns:
         The paths, normalised; a comma that is part of a name yields one that is a prefix.
     """
+    if "/" not in argument:
+        # Most are options and numbers, and a hundred thousand jobs are looked at in a start.
+        return []
     text = match["path"] if (match := _KEY.fullmatch(argument)) else argument
     return [normalise(part) for part in text.split(",") if part.startswith("/")]
 

@@ -33,6 +33,7 @@ def test_a_healthy_installation_is_all_ok(daemon: DaemonProcess) -> None:
         [
             "configuration",
             "socket",
+            "identity-socket",
             "daemon",
             "versions",
             "journal",
@@ -95,6 +96,15 @@ def test_without_a_daemon_it_says_so_and_looks_at_the_rest(idle_daemon: DaemonPr
     }
     assert "no such socket" in found["daemon"]["found"]
     assert "systemctl start" in found["daemon"]["mend"]
+
+
+def test_without_the_socket_that_makes_tokens_it_says_so(daemon: DaemonProcess) -> None:
+    daemon.socket.with_name("identity.sock").unlink()
+    found = findings(daemon, status=1)
+    assert found["socket"]["verdict"] == "ok"
+    assert found["identity-socket"]["verdict"] == "warning"
+    assert found["daemon"]["verdict"] == "problem"
+    assert "restart the daemon" in found["identity-socket"]["mend"]
 
 
 def test_a_broken_configuration_is_told_with_the_key(idle_daemon: DaemonProcess) -> None:
@@ -216,7 +226,8 @@ def test_an_older_daemon_is_a_warning(old: DaemonProcess) -> None:
 def test_who_may_not_connect_is_told_how(daemon: DaemonProcess) -> None:
     script = (
         "import os, sys; from wsclean_client.cli.host_checks import check_socket;"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534); print(check_socket(sys.argv[1]))"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "print(check_socket(sys.argv[1], 'socket'))"
     )
     daemon.socket.chmod(0o660)
     done = subprocess.run(

@@ -39,6 +39,7 @@ def test_a_healthy_installation_is_all_ok(idle_daemon: DockerDaemon) -> None:
         [
             "configuration",
             "socket",
+            "identity-socket",
             "daemon",
             "versions",
             "journal",

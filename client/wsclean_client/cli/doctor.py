@@ -80,9 +80,9 @@ def examine(client: WSCleanClient, place: Installation) -> list[Finding]:
         asked = threads.submit(_ask_daemon, client)
         config = threads.submit(host_checks.check_config, place)
         service = host_checks.check_service(place.unit)
-        socket = host_checks.check_socket(place.socket)
+        sockets = host_checks.check_sockets(place.socket)
         found = [] if service is None else [service]
-        return [*found, config.result(), socket, *asked.result()]
+        return [*found, config.result(), *sockets, *asked.result()]
 
 
 def _ask_daemon(client: WSCleanClient) -> list[Finding]:

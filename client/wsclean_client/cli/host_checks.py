@@ -20,9 +20,13 @@ from typing import TYPE_CHECKING
 
 from wsclean_client.address import cause
 from wsclean_client.diagnosis import Finding, Verdict
+from wsclean_client.identity import SOCKET_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+IDENTITY = "identity-socket"
+"""What the socket that makes tokens is called in findings."""
 
 _BOOTED = Path("/run/systemd/system")
 _SYSTEMCTL_SECONDS = 4.0
@@ -199,10 +203,11 @@ def _owner(place: Installation) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketFacts:
-    """What is known of the socket file.
+    """What is known of a socket file.
 
     Attributes:
         path: Where it is.
+        name: What it is called in findings.
         error: Why it cannot be looked at, or the empty string.
         is_socket: Whether it is a socket.
         mode: Its permissions.
@@ -212,6 +217,7 @@ class SocketFacts:
     """
 
     path: str
+    name: str = "socket"
     error: str = ""
     is_socket: bool = True
     mode: int = 0o660
@@ -220,17 +226,26 @@ class SocketFacts:
     is_member: bool = False
 
 
-def check_socket(path: str) -> Finding:
-    """Look at the socket file."""
+def check_sockets(path: str) -> list[Finding]:
+    """Look at the daemon's socket file, and if that is there at the one that makes tokens."""
+    found = check_socket(path, "socket")
+    if found.verdict is Verdict.PROBLEM:
+        return [found]
+    return [found, check_socket(str(Path(path).with_name(SOCKET_NAME)), IDENTITY)]
+
+
+def check_socket(path: str, name: str) -> Finding:
+    """Look at a socket file."""
     try:
         found = Path(path).stat()
     except PermissionError:
-        return Finding("socket", Verdict.PROBLEM, *cause(path))
+        return Finding(name, Verdict.PROBLEM, *cause(path))
     except OSError as error:
-        return judge_socket(SocketFacts(path=path, error=error.strerror or str(error)))
+        return judge_socket(SocketFacts(path=path, name=name, error=error.strerror or str(error)))
     return judge_socket(
         SocketFacts(
             path=path,
+            name=name,
             is_socket=stat.S_ISSOCK(found.st_mode),
             mode=stat.S_IMODE(found.st_mode),
             group=_group_name(found.st_gid),
@@ -241,28 +256,37 @@ def check_socket(path: str) -> Finding:
 
 
 def judge_socket(facts: SocketFacts) -> Finding:
-    """Judge the socket file."""
+    """Judge a socket file."""
     path = facts.path
     if facts.error:
-        mend = "start the daemon, or name its socket by --socket or $WSCLEAN_WORKERD_SOCKET"
-        return Finding("socket", Verdict.PROBLEM, f"{path}: {facts.error}", mend)
+        return _missing(facts)
     if not facts.is_socket:
-        return Finding("socket", Verdict.PROBLEM, f"{path} is no socket", f"rm {path}")
+        return Finding(facts.name, Verdict.PROBLEM, f"{path} is no socket", f"rm {path}")
     found = f"{path}, mode {facts.mode:04o}, group {facts.group}"
     if facts.may_connect and facts.mode & 0o002:
         mend = 'set socket.mode = "0660" and restart the daemon'
-        return Finding("socket", Verdict.WARNING, f"{found}: everybody may connect", mend)
+        return Finding(facts.name, Verdict.WARNING, f"{found}: everybody may connect", mend)
     if facts.may_connect:
-        return Finding("socket", Verdict.OK, found)
+        return Finding(facts.name, Verdict.OK, found)
     if not facts.mode & 0o020:
         mend = 'set socket.mode = "0660" and restart the daemon'
-        return Finding("socket", Verdict.PROBLEM, f"{found}: only its owner may connect", mend)
+        return Finding(facts.name, Verdict.PROBLEM, f"{found}: only its owner may connect", mend)
     mend = (
         "log in again: this session began before the user was a member"
         if facts.is_member
         else f"usermod -aG {facts.group} {_user_name(os.geteuid())}, and log in again"
     )
-    return Finding("socket", Verdict.PROBLEM, f"{found}: this user may not connect", mend)
+    return Finding(facts.name, Verdict.PROBLEM, f"{found}: this user may not connect", mend)
+
+
+def _missing(facts: SocketFacts) -> Finding:
+    found = f"{facts.path}: {facts.error}"
+    if facts.name == IDENTITY:
+        # If the daemon wants tokens, it says itself that it cannot be called without.
+        mend = "restart the daemon: it makes this socket when it starts, unless it is an older one"
+        return Finding(IDENTITY, Verdict.WARNING, found, mend)
+    mend = "start the daemon, or name its socket by --socket or $WSCLEAN_WORKERD_SOCKET"
+    return Finding(facts.name, Verdict.PROBLEM, found, mend)
 
 
 def _groups_of_user() -> set[int]:

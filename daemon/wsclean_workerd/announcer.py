@@ -51,12 +51,11 @@ class Subscription:
         """Whether a job has ended, by the last news or as it is given."""
         return self.current(job).state.ended
 
-    async def end(self, job: Job) -> Job:
-        """Wait for the end of a job; return it as it ended."""
+    async def end(self, job: Job) -> None:
+        """Wait for the end of a job."""
         while not self.ended(job):
             await self.changed.wait()
             self.changed.clear()
-        return self.current(job)
 
     async def next(self) -> list[Job]:
         """Wait for news and take all there is, oldest first."""

@@ -35,15 +35,16 @@ from wsclean_workerd_api.v1 import worker_pb2 as pb
 from wsclean_workerd_api.v1 import worker_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
     import grpc
 
     from wsclean_workerd.admission import Admission
+    from wsclean_workerd.announcer import Subscription
     from wsclean_workerd.callers import CallersJobs, CallersNews
     from wsclean_workerd.drain import Drain
     from wsclean_workerd.examination import Examiner
-    from wsclean_workerd.logs import Chunk, Outputs
+    from wsclean_workerd.logs import Chunk, OutputReader, Outputs
     from wsclean_workerd.model import Job, JobId, RuntimeCondition
     from wsclean_workerd.reload import Reloader
     from wsclean_workerd.ties import Ties
@@ -153,12 +154,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             if not request.follow:
                 await subscription.end(job)
             reader = self._outputs.reader(job.id, offsets)
-            chunks = (
-                reader.follow(subscription.changed, lambda: subscription.ended(job))
-                if request.follow
-                else reader.read()
-            )
-            async with aclosing(chunks):
+            async with aclosing(_chunks(reader, subscription, job, request.follow)) as chunks:
                 async for chunk in chunks:
                     yield pb.RunJobResponse(output=_chunk_to_proto(chunk))
             yield pb.RunJobResponse(job=job_to_proto(subscription.current(job)))
@@ -232,12 +228,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         reader = self._outputs.reader(job_id, offsets_from_proto(request, outputs))
         with self._announcer.subscribe({job_id}) as subscription:
             job = await self._supervisor.get(job_id)
-            chunks = (
-                reader.follow(subscription.changed, lambda: subscription.ended(job))
-                if request.follow
-                else reader.read()
-            )
-            async with aclosing(chunks):
+            async with aclosing(_chunks(reader, subscription, job, request.follow)) as chunks:
                 async for chunk in chunks:
                     yield _chunk_to_proto(chunk)
 
@@ -361,6 +352,15 @@ def _request_id(text: str) -> str | None:
             f"{LONGEST_REQUEST_ID}",
         )
     return text or None
+
+
+def _chunks(
+    reader: OutputReader, subscription: Subscription, job: Job, follow: bool
+) -> AsyncGenerator[Chunk, None]:
+    """What a job has written so far, or all that it writes until it has ended."""
+    if not follow:
+        return reader.read()
+    return reader.follow(subscription.changed, lambda: subscription.ended(job))
 
 
 def _chunk_to_proto(chunk: Chunk) -> pb.ReadLogsResponse:

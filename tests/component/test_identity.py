@@ -30,7 +30,7 @@ from support.acts import (
     watched,
 )
 from support.daemon import DEADLINE, DaemonProcess, daemon_folder, until
-from support.users import Process, daemon_of, process_of
+from support.users import ALICE, EVE, RADIO, STAFF, USERS, Process, daemon_of, process_of
 from wsclean_client import (
     JobNotFound,
     JobState,
@@ -39,14 +39,6 @@ from wsclean_client import (
 from wsclean_workerd.model import User
 from wsclean_workerd_api.v1 import worker_pb2 as pb
 from wsclean_workerd_api.v1.worker_pb2_grpc import WorkerServiceStub
-
-USERS = 4900
-"""The group that may connect."""
-
-STAFF, RADIO = 4901, 4902
-ALICE = User(uid=4711, gid=4711, groups=(USERS, RADIO))
-BOB = User(uid=4712, gid=4712, groups=(USERS,))
-EVE = User(uid=4713, gid=4713, groups=(USERS, STAFF))
 
 
 @pytest.fixture
@@ -67,18 +59,6 @@ def daemon(idle_daemon: DaemonProcess) -> DaemonProcess:
     idle_daemon.start()
     idle_daemon.data.chmod(0o777)
     return idle_daemon
-
-
-@pytest.fixture
-def alice() -> Iterator[Process]:
-    with process_of(ALICE) as process:
-        yield process
-
-
-@pytest.fixture
-def bob() -> Iterator[Process]:
-    with process_of(BOB) as process:
-        yield process
 
 
 @pytest.fixture

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from support.acts import cancel, get, logs, run, submit, wait, wsclean
 from support.docker_daemon import DockerDaemon
-from support.users import Process, process_of
+from support.users import RADIO, USERS, Process
 from wsclean_client import JobState, PermissionDenied
-from wsclean_workerd.model import User
-
-USERS, RADIO = 4900, 4902
-ALICE = User(uid=4711, gid=4711, groups=(USERS, RADIO))
-BOB = User(uid=4712, gid=4712, groups=(USERS,))
 
 MODEL = """\
 Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, ReferenceFrequency='1.3e9', \
@@ -37,18 +31,6 @@ def daemon(idle_daemon: DockerDaemon) -> DockerDaemon:
     os.chown(shared, 0, RADIO)
     shared.chmod(0o2770)
     return idle_daemon
-
-
-@pytest.fixture
-def alice() -> Iterator[Process]:
-    with process_of(ALICE) as process:
-        yield process
-
-
-@pytest.fixture
-def bob() -> Iterator[Process]:
-    with process_of(BOB) as process:
-        yield process
 
 
 def test_images_belong_to_who_has_submitted_the_job_and_to_his_groups(

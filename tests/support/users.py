@@ -17,6 +17,14 @@ from wsclean_workerd.model import User
 
 T = TypeVar("T")
 
+USERS = 4900
+"""The group that may connect."""
+
+STAFF, RADIO = 4901, 4902
+ALICE = User(uid=4711, gid=4711, groups=(USERS, RADIO))
+BOB = User(uid=4712, gid=4712, groups=(USERS,))
+EVE = User(uid=4713, gid=4713, groups=(USERS, STAFF))
+
 
 class Process:
     """A process of a user, which does one thing after the other.
